@@ -1,0 +1,1 @@
+"""From files of images to what a network sees: noise, scaling, cutouts."""

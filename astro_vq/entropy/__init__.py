@@ -1,0 +1,1 @@
+"""Entropy coding of integers; the only place that imports the range coder."""

@@ -1,0 +1,1 @@
+"""Read and write files: FITS, HDF5; numpy only."""

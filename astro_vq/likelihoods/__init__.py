@@ -1,0 +1,1 @@
+"""Likelihoods of pixels given the raw output of a decoder."""

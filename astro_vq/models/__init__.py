@@ -1,0 +1,1 @@
+"""Models: networks, likelihoods and quantisers put together."""

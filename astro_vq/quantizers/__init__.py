@@ -1,0 +1,1 @@
+"""Quantisers: from latent vectors to code indices and back."""
