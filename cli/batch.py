@@ -1,0 +1,206 @@
+"""Many files with one call: where each output goes, and work that survives a bad file."""
+
+import multiprocessing
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from .console import Console, describe_error
+
+
+class Job(NamedTuple):
+    """One file to work on, and where its result goes."""
+
+    source: Path
+    output: Path
+
+
+class Outcome(NamedTuple):
+    """What came of one file: a JSON-able result with notes, or an error message."""
+
+    source: Path
+    result: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    error: str = ""
+    trace: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result, or the input and the error, as a JSON object."""
+        return {"input": str(self.source), "error": self.error} if self.error else self.result
+
+
+Work = Callable[[Job], tuple[dict[str, Any], tuple[str, ...]]]
+"""Does one job and returns its result and notes; must be picklable for several processes."""
+
+
+def plan_jobs(
+    sources: Sequence[Path],
+    rename: Callable[[str], str | None],
+    *,
+    output: Path | None,
+    output_dir: Path | None,
+) -> list[Job]:
+    """Decide where the result of each file goes.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+        Files to work on.
+    rename : callable
+        Returns the name of the output for the name of an input, or None when there is no telling.
+    output, output_dir : Path or None
+        The values of ``-o`` and ``-O``; without either, outputs lie beside their inputs.
+
+    Returns
+    -------
+    list of Job
+        One job a file, in the order given.
+
+    Raises
+    ------
+    click.UsageError
+        When ``-o`` and ``-O`` are both given, ``-o`` meets several files or a folder, two outputs
+        would be the same file, an output is an input, or the name of an output cannot be told.
+    """
+    if output is not None and output_dir is not None:
+        raise click.UsageError("give -o or -O, not both")
+    if output is not None and len(sources) > 1:
+        raise click.UsageError(
+            f"-o names one file, but there are {len(sources)} inputs; use -O DIR"
+        )
+    if output is not None and output.is_dir():
+        raise click.UsageError(f"-o {output} is a folder; to write into it use -O {output}")
+    jobs: list[Job] = []
+    taken: dict[Path, Path] = {}
+    inputs = {source.absolute() for source in sources}
+    for source in sources:
+        target = output if output is not None else _target(source, rename, output_dir)
+        if target.absolute() in taken:
+            raise click.UsageError(
+                f"{taken[target.absolute()]} and {source} would both be written to {target}"
+            )
+        if target.absolute() in inputs:
+            raise click.UsageError(f"the output {target} is an input; choose another with -o or -O")
+        taken[target.absolute()] = source
+        jobs.append(Job(source, target))
+    return jobs
+
+
+def _target(source: Path, rename: Callable[[str], str | None], folder: Path | None) -> Path:
+    """Return the output of one file, beside it or in the folder."""
+    name = rename(source.name)
+    if name is None:
+        raise click.UsageError(f"cannot tell a name for the output of {source}; give it with -o")
+    return (source.parent if folder is None else folder) / name
+
+
+def run_jobs(
+    work: Work, jobs: Sequence[Job], *, processes: int, console: Console
+) -> Iterator[Outcome]:
+    """Do all jobs, in this process or in several; a job that fails does not stop the others.
+
+    Outcomes come in the order of the jobs.
+    """
+    processes = min(processes, len(jobs))
+    if processes <= 1:
+        for job in jobs:
+            yield attempt(work, job)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    with ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_process,
+        initargs=(threads, console.verbosity),
+    ) as pool:
+        futures = [pool.submit(attempt, work, job) for job in jobs]
+        try:
+            for job, future in zip(jobs, futures, strict=True):
+                yield _await(job, future)
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def attempt(work: Work, job: Job) -> Outcome:
+    """Do one job and return what came of it, an error included."""
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        result, notes = work(job)
+    except Exception as error:  # reported and counted by `report_outcomes`
+        return Outcome(
+            job.source,
+            {},
+            error=describe_error(error),
+            trace="".join(traceback.format_exception(error)).rstrip(),
+        )
+    return Outcome(job.source, result, notes)
+
+
+def report_outcomes(
+    outcomes: Iterable[Outcome],
+    console: Console,
+    *,
+    count: int,
+    label: str,
+    show: Callable[[dict[str, Any]], None] | None,
+) -> None:
+    """Print each outcome as it comes, and leave with status 1 if any job failed.
+
+    Parameters
+    ----------
+    outcomes : iterable of Outcome
+        What `run_jobs` yields.
+    console : Console
+        Where to write.
+    count : int
+        Number of outcomes to come.
+    label : str
+        What stands before the progress bar.
+    show : callable or None
+        Prints one result; None prints all of them as one JSON list at the end.
+    """
+    done: list[Outcome] = []
+    with console.progress(outcomes, length=count, label=label, rows=show is not None) as running:
+        for outcome in running:
+            done.append(outcome)
+            for note in outcome.notes:
+                console.note(f"{outcome.source}: {note}")
+            if outcome.error:
+                if console.verbosity >= 2 and outcome.trace:
+                    click.echo(outcome.trace, err=True)
+                console.failure(outcome.error, subject=str(outcome.source))
+            elif show is not None:
+                show(outcome.result)
+    if show is None:
+        console.json([outcome.to_dict() for outcome in done])
+    failed = [outcome for outcome in done if outcome.error]
+    if failed and count > 1:
+        names = ", ".join(str(outcome.source) for outcome in failed)
+        console.failure(f"{len(failed)} of {count} files failed: {names}")
+    if failed:
+        sys.exit(1)
+
+
+def _await(job: Job, future: "Future[Outcome]") -> Outcome:
+    """Wait for a job in another process; a process that died counts as its failure."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return Outcome(
+            job.source, {}, error="its process ended early (out of memory?); try a smaller -j"
+        )
+
+
+def _start_process(threads: int, verbosity: int) -> None:
+    """Prepare a process of the pool, before anything heavy is imported."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    Console(verbosity).listen()

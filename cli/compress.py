@@ -1,0 +1,164 @@
+"""``astro-vq compress``: images to .avq files."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import astro_vq
+
+from .batch import Job, plan_jobs, report_outcomes, run_jobs
+from .console import Column, Console, Table, format_bytes, format_number
+from .options import option, parse_max_error, pass_console, verbosity_options
+
+if TYPE_CHECKING:
+    from astro_vq.codec.compress import CompressionResult
+
+
+@click.command(epilog="The .avq file is itself a FITS file; astro-vq info shows what is inside.")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@option("output", help="Compressed file to write (default: the image's name with .avq added).")
+@option("output-dir")
+@option("model")
+@click.option(
+    "--lossless",
+    is_flag=True,
+    help="Every bit of pixels and header comes back (integers' default).",
+)
+@click.option(
+    "--max-error",
+    type=parse_max_error,
+    metavar="X[sigma]",
+    help="No finite pixel is off by more than X: in the unit of the image (physical values, after "
+    "BSCALE and BZERO), or as a multiple of its noise, such as 0.125sigma (default of floating "
+    "point images: 0.03125sigma).",
+)
+@click.option(
+    "--tokens",
+    "tokens_only",
+    is_flag=True,
+    help="Store the model's tokens only: the smallest file, for which no bound holds.",
+)
+@click.option(
+    "--no-tokens", is_flag=True, help="Leave the tokens out: pixels only, and no model is needed."
+)
+@click.option(
+    "--effort",
+    type=click.IntRange(1, 9),
+    default=5,
+    show_default=True,
+    help="Time to spend on a smaller file: 1 is the fastest, 9 the smallest.",
+)
+@click.option(
+    "--embed-model", is_flag=True, help="Put the model's weights into the file, to decode anywhere."
+)
+@option("device")
+@option("jobs")
+@option("overwrite")
+@option("json")
+@verbosity_options
+@pass_console
+def compress(
+    console: Console,
+    images: tuple[Path, ...],
+    *,
+    output: Path | None,
+    output_dir: Path | None,
+    model: str,
+    lossless: bool,
+    max_error: str | None,
+    tokens_only: bool,
+    no_tokens: bool,
+    effort: int,
+    embed_model: bool,
+    device: str,
+    jobs: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    r"""Compress FITS images.
+
+    Each IMAGE (.fits, also .fz, .gz or .bz2) becomes one .avq file: every image HDU in tiles, the
+    headers card for card, tables unchanged. Unless told otherwise, integer images are kept
+    lossless, and floating point images to 1/32 of the noise of their sky (0.03125sigma). Bounds
+    are in the unit of the image; bits per pixel and ratio count the whole file that is written.
+
+    \b
+    Examples:
+      astro-vq compress m31.fits
+      astro-vq compress night/*.fits -O packed --max-error 0.125sigma -j 4
+    """
+    chosen = [
+        flag
+        for flag, given in (
+            ("--lossless", lossless),
+            ("--max-error", max_error is not None),
+            ("--tokens", tokens_only),
+        )
+        if given
+    ]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(chosen)} exclude each other: choose one fidelity")
+    if tokens_only and no_tokens:
+        raise click.UsageError("--tokens and --no-tokens together would store nothing")
+    if no_tokens and embed_model:
+        raise click.UsageError("--no-tokens needs no model, so there is none to embed")
+    planned = plan_jobs(images, lambda name: f"{name}.avq", output=output, output_dir=output_dir)
+    work = partial(
+        compress_one,
+        model=model,
+        fidelity=chosen[0].removeprefix("--") if chosen else None,
+        max_error=max_error,
+        tokens=not no_tokens,
+        effort=effort,
+        embed_model=embed_model,
+        device=device,
+        overwrite=overwrite,
+    )
+    table = compression_table(max(len(str(image)) for image in images))
+    if not as_json:
+        console.result(table.header)
+    report_outcomes(
+        run_jobs(work, planned, processes=jobs, console=console),
+        console,
+        count=len(planned),
+        label="compress",
+        show=None if as_json else lambda result: console.result(table.row(row_of(result))),
+    )
+
+
+def compress_one(job: Job, **choices: Any) -> tuple[dict[str, Any], tuple[str, ...]]:  # noqa: ANN401
+    """Compress one file; return its JSON object and notes."""
+    result: CompressionResult = astro_vq.compress(job.source, job.output, **choices)
+    return result.to_dict(), tuple(result.notes)
+
+
+def compression_table(name_width: int) -> Table:
+    """Return the table that has one row for each file that was compressed."""
+    return Table(
+        [
+            Column("image", name_width, "<"),
+            Column("fidelity", 9, "<"),
+            Column("max error", 10),
+            Column("bits/pixel", 10),
+            Column("ratio", 6),
+            Column("before", 7),
+            Column("after", 7),
+            Column("seconds", 7),
+        ]
+    )
+
+
+def row_of(result: dict[str, Any]) -> list[str]:
+    """Return the cells of one compressed file."""
+    return [
+        str(result["input"]),
+        str(result["fidelity"]),
+        "none" if result["max_error"] is None else format_number(result["max_error"]),
+        format_number(result["bits_per_pixel"]),
+        format_number(result["ratio"]),
+        format_bytes(result["input_bytes"]),
+        format_bytes(result["output_bytes"]),
+        format_number(result["seconds"], 3),
+    ]

@@ -1,0 +1,114 @@
+"""``astro-vq decompress``: .avq files back to FITS images."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import astro_vq
+
+from .batch import Job, plan_jobs, report_outcomes, run_jobs
+from .console import Column, Console, Table, format_bytes, format_number
+from .options import option, parse_section, pass_console, verbosity_options
+
+if TYPE_CHECKING:
+    from astro_vq.codec.decompress import DecompressionResult
+
+PACKED_SUFFIXES = (".gz", ".bz2")
+"""Endings of inputs that `compress` unpacks, and that the decompressed FITS file does not have."""
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@option("output", help="FITS file to write (default: the name of the .avq file without .avq).")
+@option("output-dir")
+@option("hdu")
+@click.option(
+    "--section",
+    type=parse_section,
+    metavar="Y0:Y1,X0:X1",
+    help="Decode this rectangle alone: rows, then columns, in pixels counted from 0, ends excluded "
+    "(FITS pixel x, y is x-1, y-1 here); reads only the tiles that it needs.",
+)
+@click.option(
+    "--keep-going",
+    is_flag=True,
+    help="Decode what is left of a damaged file: lost tiles are named, and become NaN or BLANK.",
+)
+@option("jobs")
+@option("overwrite")
+@option("json")
+@verbosity_options
+@pass_console
+def decompress(
+    console: Console,
+    files: tuple[Path, ...],
+    *,
+    output: Path | None,
+    output_dir: Path | None,
+    hdu: int | None,
+    section: tuple[slice, slice] | None,
+    keep_going: bool,
+    jobs: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    r"""Get FITS images back from .avq files.
+
+    Each FILE becomes the FITS file that it was made from: the pixels within the bound that was
+    chosen when it was compressed (every bit of them after --lossless), the headers card for card,
+    in the unit and the type of the original. Checksums are verified tile by tile.
+
+    \b
+    Examples:
+      astro-vq decompress m31.fits.avq -o m31-again.fits
+      astro-vq decompress m31.fits.avq --section 0:512,1024:2048 -o corner.fits
+    """
+    planned = plan_jobs(files, original_name, output=output, output_dir=output_dir)
+    work = partial(
+        decompress_one, hdu=hdu, section=section, keep_going=keep_going, overwrite=overwrite
+    )
+    table = Table(
+        [
+            Column("file", max(len(str(file)) for file in files), "<"),
+            Column("output", max(len(str(job.output)) for job in planned), "<"),
+            Column("size", 7),
+            Column("seconds", 7),
+        ]
+    )
+    if not as_json:
+        console.result(table.header)
+    report_outcomes(
+        run_jobs(work, planned, processes=jobs, console=console),
+        console,
+        count=len(planned),
+        label="decompress",
+        show=None if as_json else lambda result: console.result(table.row(row_of(result))),
+    )
+
+
+def original_name(name: str) -> str | None:
+    """Return the name of the decompressed file; None when the name does not end in .avq."""
+    if not name.lower().endswith(".avq"):
+        return None
+    stem = name[: -len(".avq")]
+    for suffix in PACKED_SUFFIXES:
+        stem = stem.removesuffix(suffix)
+    return stem or None
+
+
+def decompress_one(job: Job, **choices: Any) -> tuple[dict[str, Any], tuple[str, ...]]:  # noqa: ANN401
+    """Decompress one file; return its JSON object and notes."""
+    result: DecompressionResult = astro_vq.decompress(job.source, job.output, **choices)
+    return result.to_dict(), tuple(result.notes)
+
+
+def row_of(result: dict[str, Any]) -> list[str]:
+    """Return the cells of one decompressed file."""
+    return [
+        str(result["input"]),
+        str(result["output"]),
+        format_bytes(result["output_bytes"]),
+        format_number(result["seconds"], 3),
+    ]
