@@ -249,7 +249,8 @@ def autocovariance(
             f"too few sky pixels for lags up to {max_lag} in an image of {height} x {width}; "
             "take a smaller max_lag or a larger image"
         )
-    return np.asarray(sums / pairs, dtype=np.float64)
+    covariance = sums / pairs
+    return np.asarray((covariance + covariance[::-1, ::-1]) / 2, dtype=np.float64)
 
 
 def _correlate(values: FloatArray, max_lag: int) -> FloatArray:
