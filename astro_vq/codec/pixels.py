@@ -1,0 +1,196 @@
+"""The pixel layer of one HDU: tiles of stored values to byte streams, and back.
+
+`encode_tiles` tries the coders of `astro_vq.codec.coders` and keeps the smallest stream of each
+tile; every stream begins with the id of its coder, so that each tile decodes on its own. Values
+are *stored* ones (native-endian, before BSCALE and BZERO), and so is the bound.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from astro_vq.codec.coders import CODERS, decoder_for
+from astro_vq.errors import FormatError
+
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+DTYPES += ("float32", "float64")
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelSpec:
+    """What the pixel streams of one HDU hold.
+
+    Parameters
+    ----------
+    dtype : str
+        Name of the stored dtype: an integer of 8 to 64 bits, `float32` or `float64`.
+    bound : float
+        Largest allowed ``abs(decoded - original)`` in stored units; 0 is lossless, bit by bit.
+        For integers only its integer part counts.
+    blank : int or None
+        Stored integer that marks missing pixels; it comes back exactly where it was and
+        nowhere else.
+
+    Raises
+    ------
+    ValueError
+        If the dtype is unknown, the bound is negative or not finite, or `blank` comes with
+        floats.
+    """
+
+    dtype: str
+    bound: float = 0.0
+    blank: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"pixels are one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if not (np.isfinite(self.bound) and self.bound >= 0):
+            raise ValueError(f"the bound must be finite and not negative, got {self.bound}")
+        if self.blank is not None and self.is_float:
+            raise ValueError("BLANK is for integers: floats mark missing pixels by NaN")
+
+    @property
+    def is_float(self) -> bool:
+        """Whether pixels are floating point."""
+        return self.dtype.startswith("float")
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether every bit comes back."""
+        return self.bound == 0 or (not self.is_float and self.bound < 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as JSON-able values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PixelSpec":
+        """Return the spec that `to_dict` described."""
+        return cls(**values)
+
+
+def fit_shared(tiles: Sequence[npt.NDArray[Any]], spec: PixelSpec, *, effort: int = 5) -> bytes:
+    """Return side information that all tiles of an HDU share, from a sample of them.
+
+    Parameters
+    ----------
+    tiles : sequence of ndarray, shape (H, W) each
+        Stored values; a dozen tiles spread over the image are enough.
+    spec : PixelSpec
+        What the streams will hold.
+    effort : int
+        1 (fast) to 9 (small).
+
+    Returns
+    -------
+    bytes
+        Give it to `encode_tiles` and `decode_tiles`; may be empty.
+    """
+    _check_tiles(tiles, spec, effort)
+    return b""
+
+
+def encode_tiles(
+    tiles: Sequence[npt.NDArray[Any]],
+    spec: PixelSpec,
+    *,
+    shared: bytes = b"",
+    effort: int = 5,
+) -> list[bytes]:
+    """Return one stream per tile, the smallest that the coders found.
+
+    NaN (with payload), infinities and BLANK come back exactly in place at any bound.
+
+    Parameters
+    ----------
+    tiles : sequence of ndarray, shape (H, W) each, dtype `spec.dtype`
+        Stored values. Give many at once: they are coded together.
+    spec : PixelSpec
+        What the streams hold.
+    shared : bytes
+        What `fit_shared` gave for this HDU.
+    effort : int
+        1 (fast) to 9 (small).
+
+    Returns
+    -------
+    list of bytes
+        Streams; the first byte is the coder's id.
+
+    Raises
+    ------
+    TypeError
+        If a tile has another dtype than `spec` says.
+    ValueError
+        If a tile is not two-dimensional or the effort is out of range.
+    """
+    _check_tiles(tiles, spec, effort)
+    best: list[bytes] = [b""] * len(tiles)
+    for coder in CODERS.values():
+        streams = coder.encode(tiles, spec, shared, effort)
+        for i, stream in enumerate(streams):
+            if stream is not None and (not best[i] or len(stream) + 1 < len(best[i])):
+                best[i] = bytes([coder.id]) + stream
+    return best
+
+
+def decode_tiles(
+    streams: Sequence[bytes],
+    shapes: Sequence[tuple[int, int]],
+    spec: PixelSpec,
+    *,
+    shared: bytes = b"",
+) -> list[npt.NDArray[Any]]:
+    """Return the tiles that `encode_tiles` coded.
+
+    Parameters
+    ----------
+    streams : sequence of bytes
+        One stream per tile.
+    shapes : sequence of (int, int)
+        Height and width of each tile.
+    spec : PixelSpec
+        What the streams hold.
+    shared : bytes
+        What `fit_shared` gave for this HDU.
+
+    Returns
+    -------
+    list of ndarray, shape (H, W) each, dtype `spec.dtype`
+
+    Raises
+    ------
+    FormatError
+        If a stream is damaged or of an unknown coder.
+    ValueError
+        If `streams` and `shapes` differ in length.
+    """
+    if len(streams) != len(shapes):
+        raise ValueError(f"{len(streams)} streams but {len(shapes)} shapes")
+    groups: dict[int, list[int]] = {}
+    for i, stream in enumerate(streams):
+        if not stream:
+            raise FormatError("damaged pixel stream: it is empty")
+        groups.setdefault(stream[0], []).append(i)
+    tiles: list[npt.NDArray[Any] | None] = [None] * len(streams)
+    for coder_id, members in groups.items():
+        coder = decoder_for(coder_id)
+        bodies = [bytes(streams[i][1:]) for i in members]
+        sizes = [(int(shapes[i][0]), int(shapes[i][1])) for i in members]
+        for i, tile in zip(members, coder.decode(bodies, sizes, spec, shared), strict=True):
+            tiles[i] = tile
+    return [tile for tile in tiles if tile is not None]
+
+
+def _check_tiles(tiles: Sequence[npt.NDArray[Any]], spec: PixelSpec, effort: int) -> None:
+    if effort not in range(1, 10):
+        raise ValueError(f"effort must be 1 to 9, got {effort}")
+    for tile in tiles:
+        if tile.ndim != 2:
+            raise ValueError(f"a tile has two axes, got shape {tile.shape}")
+        if tile.dtype != np.dtype(spec.dtype):
+            raise TypeError(f"tiles must be {spec.dtype}, got {tile.dtype}")
