@@ -77,7 +77,7 @@ def compress(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    r"""Compress FITS images.
+    """Compress FITS images.
 
     Each IMAGE (.fits, also .fz, .gz or .bz2) becomes one .avq file: every image HDU in tiles, the
     headers card for card, tables unchanged. Unless told otherwise, integer images are kept
@@ -88,7 +88,7 @@ def compress(
     Examples:
       astro-vq compress m31.fits
       astro-vq compress night/*.fits -O packed --max-error 0.125sigma -j 4
-    """
+    """  # noqa: D301 - click reads the character \b
     chosen = [
         flag
         for flag, given in (

@@ -54,7 +54,7 @@ def decompress(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    r"""Get FITS images back from .avq files.
+    """Get FITS images back from .avq files.
 
     Each FILE becomes the FITS file that it was made from: the pixels within the bound that was
     chosen when it was compressed (every bit of them after --lossless), the headers card for card,
@@ -64,7 +64,7 @@ def decompress(
     Examples:
       astro-vq decompress m31.fits.avq -o m31-again.fits
       astro-vq decompress m31.fits.avq --section 0:512,1024:2048 -o corner.fits
-    """
+    """  # noqa: D301 - click reads the character \b
     planned = plan_jobs(files, original_name, output=output, output_dir=output_dir)
     work = partial(
         decompress_one, hdu=hdu, section=section, keep_going=keep_going, overwrite=overwrite

@@ -1,0 +1,93 @@
+"""Where outputs go, and batches that survive a bad file."""
+
+import importlib
+import os
+from pathlib import Path
+
+import click
+import pytest
+from astro_vq.cli.batch import Job, plan_jobs, run_jobs
+from astro_vq.cli.console import Console
+
+
+def plan(*names, output=None, output_dir=None):
+    sources = [Path(name) for name in names]
+    return plan_jobs(
+        sources,
+        lambda name: None if name == "odd" else f"{name}.avq",
+        output=None if output is None else Path(output),
+        output_dir=None if output_dir is None else Path(output_dir),
+    )
+
+
+def test_without_an_option_the_output_lies_beside_the_input():
+    assert plan("night/a.fits") == [Job(Path("night/a.fits"), Path("night/a.fits.avq"))]
+
+
+def test_an_output_folder_keeps_the_names():
+    assert [job.output for job in plan("x/a.fits", "y/b.fits", output_dir="out")] == [
+        Path("out/a.fits.avq"),
+        Path("out/b.fits.avq"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        (["a", "b"], {"output": "c"}, "2 inputs; use -O"),
+        (["a"], {"output": "c", "output_dir": "d"}, "-o or -O, not both"),
+        (["a"], {"output": "."}, "is a folder"),
+        (["x/a", "y/a"], {"output_dir": "d"}, "x/a and y/a would both be written to d/a.avq"),
+        (["a", "a.avq"], {}, "the output a.avq is an input"),
+        (["a"], {"output": "./a"}, "the output a is an input"),
+        (["odd"], {}, "cannot tell a name for the output of odd"),
+    ],
+)
+def test_an_unclear_output_is_wrong_usage(names, options, message):
+    with pytest.raises(click.UsageError, match=message):
+        plan(*names, **options)
+
+
+WORK = """
+import os
+from astro_vq.errors import DataError
+
+def work(job):
+    if job.source.name == "bad":
+        raise DataError("bad: no image")
+    if job.source.name == "dead":
+        os._exit(1)
+    return {"input": job.source.name, "process": os.getpid()}, ("a note",)
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """Refuse a file named bad, die at one named dead, else say which process it is."""
+    name = f"work_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(WORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module(name).work
+
+
+def jobs_for(folder, *names):
+    return [Job(Path(name), folder / "new" / name) for name in names]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_bad_file_does_not_stop_the_others(tmp_path, work, processes):
+    jobs = jobs_for(tmp_path, "a", "bad", "b")
+    outcomes = list(run_jobs(work, jobs, processes=processes, console=Console()))
+    assert [outcome.source.name for outcome in outcomes] == ["a", "bad", "b"]
+    assert [outcome.error for outcome in outcomes] == ["", "bad: no image", ""]
+    assert outcomes[1].to_dict() == {"input": "bad", "error": "bad: no image"}
+    assert "DataError" in outcomes[1].trace
+    assert outcomes[2].notes == ("a note",)
+    assert (outcomes[0].result["process"] == os.getpid()) == (processes == 1)
+    assert (tmp_path / "new").is_dir()
+
+
+def test_a_process_that_dies_is_the_failure_of_its_file(tmp_path, work):
+    jobs = jobs_for(tmp_path, "dead", "a")
+    outcomes = list(run_jobs(work, jobs, processes=2, console=Console()))
+    assert "its process ended early" in outcomes[0].error
