@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from astro_vq.plotting import COLOURS
+
 FloatImage = NDArray[np.floating[Any]]
 
 STRETCH = 4.0
@@ -56,7 +58,7 @@ def draw_demo(
     Returns
     -------
     matplotlib.figure.Figure
-        Two rows: images, and below them sizes and residuals ``(decoded - original) / sigma``.
+        Two rows: images, and below them sizes and residuals ``(original - decoded) / sigma``.
     """
     columns = len(panels) + 1
     figure = Figure(figsize=(3.6 * columns, 7.2), layout="constrained")
@@ -67,7 +69,7 @@ def draw_demo(
     for panel, (upper, lower) in zip(panels, axes[:, 1:].T, strict=True):
         _show_image(upper, panel.decoded, level, sigma)
         upper.set_title(f"{panel.fidelity}\n{panel.bits_per_pixel:.3g} bits/pixel")
-        _show_residual(lower, (panel.decoded.astype(np.float64) - original) / sigma)
+        _show_residual(lower, (original.astype(np.float64) - panel.decoded) / sigma)
     return figure
 
 
@@ -93,14 +95,14 @@ def _show_residual(axes: Axes, residual: FloatImage) -> None:
         residual, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
     )
     axes.set_title("residual")
-    axes.figure.colorbar(shown, ax=axes, shrink=0.8, label="(decoded - original) / sigma")
+    axes.figure.colorbar(shown, ax=axes, shrink=0.8, label=r"(original - decoded) / $\sigma$")
 
 
 def _show_sizes(axes: Axes, panels: Sequence[Panel], original_bits: int) -> None:
     """Show bits per pixel as bars on a logarithmic scale."""
     names = ["original", *(panel.fidelity for panel in panels)]
     bits = [float(original_bits), *(panel.bits_per_pixel for panel in panels)]
-    bars = axes.bar(names, bits, color=["0.6", *["#0072b2"] * len(panels)])
+    bars = axes.bar(names, bits, color=["0.6", *[COLOURS[0]] * len(panels)])
     axes.bar_label(bars, fmt="%.3g", padding=2)
     axes.set_yscale("log")
     axes.margins(y=0.15)
