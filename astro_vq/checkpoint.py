@@ -158,7 +158,8 @@ def _to_bytes(model: Model, config: RunConfig, name: str, extra: dict[str, Any])
         "config": config.to_dict(),
         "extra": extra,
     }
-    return save_tensors(tensors, metadata={_METADATA_KEY: json.dumps(about, sort_keys=True)})
+    data: bytes = save_tensors(tensors, metadata={_METADATA_KEY: json.dumps(about, sort_keys=True)})
+    return data
 
 
 def model_to_bytes(loaded: LoadedModel) -> bytes:
@@ -221,7 +222,8 @@ def _build(data: bytes, about: object, name: str, device: str | torch.device) ->
     if about["format"] > FORMAT:
         raise FormatError(
             f"{name}: written by astro-vq {about.get('version', '?')} in model format "
-            f"{about['format']}, this version ({__version__}) reads up to {FORMAT}; upgrade astro-vq"
+            f"{about['format']}; this version ({__version__}) reads up to {FORMAT}: upgrade "
+            "astro-vq"
         )
     try:
         stated, channels = str(about["hash"]), int(about["channels"])
@@ -244,7 +246,8 @@ def _build(data: bytes, about: object, name: str, device: str | torch.device) ->
         raise FormatError(
             f"{name}: damaged model: its content hash is {found}, its description says {stated}"
         )
-    model = build_model(config.model, channels)
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, only to be replaced
+        model = build_model(config.model, channels)
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as err:

@@ -17,6 +17,9 @@ from astro_vq.quantizers.usage import CodeUsage, usage_of_counts
 UNUSED = 0.05
 """A code whose smoothed share of the latents is below this part of an even share is restarted."""
 
+USAGE_DECAY = 0.9
+"""Decay of the smoothed share: an unused code is restarted after some thirty steps."""
+
 SMOOTHING = 1e-5
 """Added to counts (Laplace), so that a code that nothing uses is not divided by zero."""
 
@@ -66,6 +69,7 @@ class VectorQuantizer(Quantizer):
     codebook: Tensor
     cluster_size: Tensor
     cluster_sum: Tensor
+    recent_share: Tensor
     initialised: Tensor
     steps: Tensor
 
@@ -101,6 +105,7 @@ class VectorQuantizer(Quantizer):
             self.register_buffer("cluster_sum", start.clone())
         # smoothed share of the latents, in units of an even share: starts at 1 for every code
         self.register_buffer("cluster_size", torch.ones(codes))
+        self.register_buffer("recent_share", torch.ones(codes))
         self.register_buffer("initialised", torch.tensor(not kmeans_init))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -164,6 +169,7 @@ class VectorQuantizer(Quantizer):
         if self.update == "ema":
             self.cluster_sum.copy_(centres)
         self.cluster_size.fill_(1)
+        self.recent_share.fill_(1)
         self.initialised.fill_(True)
 
     @torch.no_grad()
@@ -171,6 +177,7 @@ class VectorQuantizer(Quantizer):
         scale = self.codes / len(rows)  # an even share is 1, whatever the batch size
         share = counts.to(self.cluster_size) * scale
         self.cluster_size.lerp_(share, 1 - self.decay)
+        self.recent_share.lerp_(share, 1 - USAGE_DECAY)
         if self.update == "ema":
             sums = cluster_sums(rows, indices, self.codes).to(self.cluster_sum) * scale
             self.cluster_sum.lerp_(sums, 1 - self.decay)
@@ -182,12 +189,13 @@ class VectorQuantizer(Quantizer):
         self.steps += 1
 
     def _restart(self, rows: Tensor, distances: Tensor) -> None:
-        unused = (self.cluster_size < UNUSED).nonzero()[:, 0][: len(rows)]
+        unused = (self.recent_share < UNUSED).nonzero()[:, 0][: len(rows)]
         if len(unused) == 0:
             return
         chosen = draw_rows(rows, len(unused), self._generator(), weights=distances.sqrt())
         # .data: the graph of this step still holds the codebook, at codes that nothing used
         self.codebook.data[unused] = chosen.to(self.codebook.dtype)
         self.cluster_size[unused] = 1
+        self.recent_share[unused] = 1
         if self.update == "ema":
             self.cluster_sum[unused] = chosen.to(self.cluster_sum.dtype)

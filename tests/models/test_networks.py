@@ -1,0 +1,113 @@
+"""Networks: exact numbers of weights and shapes, and windows that equal the whole image."""
+
+import pytest
+import torch
+
+from astro_vq.config import ModelConfig
+from astro_vq.layers import count_weights
+from astro_vq.models.networks import NETWORKS, build_compact, build_oord
+
+
+def shapes(network, x):
+    result = []
+    for layer in network:
+        x = layer(x)
+        if count_weights(layer):
+            result.append(tuple(x.shape[1:]))
+    return result
+
+
+def test_compact_has_exactly_the_stated_weights():
+    networks = build_compact(ModelConfig(), 1, 16, 1)
+    weights = [count_weights(m) for m in [*networks.encoder, *networks.decoder]]
+    assert [n for n in weights if n] == [320, 18_496, 1_040, 9_280, 18_464, 289]
+    assert sum(weights) == 47_889
+
+
+def test_compact_has_the_stated_shapes_for_a_224_pixel_image():
+    networks = build_compact(ModelConfig(), 1, 16, 1)
+    x = torch.zeros(1, 1, 224, 224)
+    assert shapes(networks.encoder, x) == [(32, 112, 112), (64, 56, 56), (16, 56, 56)]
+    latents = torch.zeros(1, 16, 56, 56)
+    assert shapes(networks.decoder, latents) == [(64, 112, 112), (32, 224, 224), (1, 224, 224)]
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("last", [False, True])
+def test_oord_is_the_network_of_the_paper(norm, last):
+    config = ModelConfig(network="oord", latent_channels=64, batch_norm=norm, last_convolution=last)
+    networks = build_oord(config, 3, 64, 3)
+    h, n = 256, 2 * 256 if norm else 256  # bias, or scale and shift
+    residual = h * h * 9 + n + h * h + n
+    encoder = (3 * h * 16 + n) + (h * h * 16 + n) + 2 * residual + (h * 64 + 64)
+    assert count_weights(networks.encoder) == encoder
+    ends = (h * h * 16 + n) + (h * 3 * 9 + 3) if last else h * 3 * 16 + 3
+    decoder = (64 * h + n) + 2 * residual + (h * h * 16 + n) + ends
+    assert count_weights(networks.decoder) == decoder
+    x = torch.zeros(1, 3, 32, 32)
+    assert networks.encoder(x).shape == (1, 64, 8, 8)
+    assert networks.decoder(torch.zeros(1, 64, 8, 8)).shape == (1, 3, 32, 32)
+    kinds = [type(m).__name__ for m in networks.encoder.modules()]
+    assert kinds.count("BatchNorm2d") == (6 if norm else 0)
+
+
+def test_widths_are_arguments():
+    config = ModelConfig(network="oord", hidden_channels=8, residual_blocks=1, latent_channels=4)
+    networks = build_oord(config, 1, 4, 1)
+    assert networks.halo == 2
+    assert networks.encoder(torch.zeros(1, 1, 16, 16)).shape == (1, 4, 4, 4)
+    small = build_compact(ModelConfig(hidden_channels=4), 1, 16, 1)
+    assert count_weights(small.encoder[0]) == 4 * 9 + 4
+
+
+def test_the_fully_connected_network_turns_an_image_into_one_vector():
+    config = ModelConfig(network="mlp", image_size=28, latent_channels=50, activation="tanh")
+    networks = NETWORKS["mlp"](config, 1, 100, 1)
+    assert networks.encoder(torch.zeros(3, 1, 28, 28)).shape == (3, 100, 1, 1)
+    assert networks.decoder(torch.zeros(3, 50, 1, 1)).shape == (3, 1, 28, 28)
+    assert count_weights(networks.encoder) == 784 * 200 + 200 + 200 * 200 + 200 + 200 * 100 + 100
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(),
+        ModelConfig(network="oord", hidden_channels=16, batch_norm=True),
+        ModelConfig(network="oord", hidden_channels=16, last_convolution=True, residual_blocks=3),
+    ],
+    ids=["compact", "oord", "oord-last"],
+)
+def test_a_window_with_halo_gives_what_the_whole_image_gives(config):
+    torch.manual_seed(0)
+    networks = NETWORKS[config.network](config, 1, 16, 1)
+    stride, halo = networks.stride, networks.halo
+    encoder, decoder = networks.encoder.double().eval(), networks.decoder.double().eval()
+    x = torch.randn(1, 1, 96, 80, dtype=torch.float64)
+    whole = encoder(x)
+    image = decoder(whole)
+    height, width = whole.shape[-2:]
+    for y0, y1, x0, x1 in [(0, 5, 0, 4), (7, 12, 9, 11), (20, 24, 12, 20), (8, 9, 0, 20)]:
+        ya, yb = max(0, y0 - halo), min(height, y1 + halo)
+        xa, xb = max(0, x0 - halo), min(width, x1 + halo)
+        inner = (..., slice(y0 - ya, y1 - ya), slice(x0 - xa, x1 - xa))
+        window = encoder(x[..., ya * stride : yb * stride, xa * stride : xb * stride])
+        torch.testing.assert_close(window[inner], whole[..., y0:y1, x0:x1])
+        pixels = decoder(whole[..., ya:yb, xa:xb])
+        inner = (
+            ...,
+            slice((y0 - ya) * stride, (y1 - ya) * stride),
+            slice((x0 - xa) * stride, (x1 - xa) * stride),
+        )
+        expected = image[..., y0 * stride : y1 * stride, x0 * stride : x1 * stride]
+        torch.testing.assert_close(pixels[inner], expected)
+
+
+def test_the_halo_is_as_small_as_it_can_be():
+    torch.manual_seed(0)
+    for name in ("compact", "oord"):
+        networks = NETWORKS[name](ModelConfig(network=name, hidden_channels=16), 1, 16, 1)
+        x = torch.randn(1, 1, 64, 64, requires_grad=True)
+        networks.encoder(x)[0, :, 8, 8].sum().backward()
+        seen = x.grad[0, 0].nonzero()
+        reach = max(8 - seen.min().item() // 4, seen.max().item() // 4 - 8)
+        assert reach == networks.halo
