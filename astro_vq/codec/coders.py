@@ -1,7 +1,7 @@
 """The registry of pixel coders: what the first byte of a pixel stream means.
 
 An id never changes its meaning, so that old files decode for ever. To add a coder, write a class
-with `id`, `encode` and `decode`, and enter it in `CODERS`.
+of planes (`astro_vq.codec.planes`) and enter a `MappedCoder` with a new id in `MAPPED_CODERS`.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pcodec import ChunkConfig, standalone
 
 from astro_vq.codec.bytestream import ByteReader, little_endian
+from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
+from astro_vq.codec.numbers import pack_numbers, unpack_numbers
+from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PredictedPlanes
+from astro_vq.codec.quantize import Mapping, QuantizedTile, restore_tile
+from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 
 Tile = npt.NDArray[Any]
@@ -37,19 +41,13 @@ class Spec(Protocol):
         ...
 
 
-class PixelCoder(Protocol):
-    """A way from tiles to streams and back, batched over tiles."""
+class PixelDecoder(Protocol):
+    """A way from streams to tiles, batched over tiles."""
 
     id: int
 
-    def encode(
-        self, tiles: Sequence[Tile], spec: Spec, shared: bytes, effort: int
-    ) -> list[bytes | None]:
-        """Return a stream per tile without the id; None where the coder does not apply."""
-        ...
-
     def decode(
-        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: bytes
+        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: Shared
     ) -> list[Tile]:
         """Return the tiles of streams without the id."""
         ...
@@ -60,14 +58,12 @@ class RawCoder:
 
     id = 0
 
-    def encode(
-        self, tiles: Sequence[Tile], spec: Spec, shared: bytes, effort: int
-    ) -> list[bytes | None]:
+    def encode(self, tiles: Sequence[Tile], effort: int) -> list[bytes | None]:
         """Return the bytes of each tile."""
         return [little_endian(tile) for tile in tiles]
 
     def decode(
-        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: bytes
+        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: Shared
     ) -> list[Tile]:
         """Return the tiles."""
         dtype = np.dtype(spec.dtype)
@@ -84,9 +80,7 @@ class ConstantCoder:
 
     id = 1
 
-    def encode(
-        self, tiles: Sequence[Tile], spec: Spec, shared: bytes, effort: int
-    ) -> list[bytes | None]:
+    def encode(self, tiles: Sequence[Tile], effort: int) -> list[bytes | None]:
         """Return the bytes of the one value, or None where values differ."""
         streams: list[bytes | None] = []
         for tile in tiles:
@@ -96,7 +90,7 @@ class ConstantCoder:
         return streams
 
     def decode(
-        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: bytes
+        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: Shared
     ) -> list[Tile]:
         """Return the tiles."""
         tiles: list[Tile] = []
@@ -108,19 +102,69 @@ class ConstantCoder:
         return tiles
 
 
+class MappedCoder:
+    """Tiles as integers under a mapping, with exceptions, and a plane coder for the integers.
+
+    The stream holds the mapping (0: that of the HDU; otherwise 1 and the mapping itself), the
+    exceptions, and the payload of the plane coder.
+    """
+
+    def __init__(self, coder_id: int, planes: PlaneCoder) -> None:
+        self.id = coder_id
+        self._planes = planes
+
+    def encode_quantized(
+        self,
+        tiles: Sequence[QuantizedTile],
+        mappings: Sequence[Mapping],
+        shared: Shared,
+        effort: int,
+    ) -> list[bytes | None]:
+        """Return a stream per tile without the id; None where the plane coder does not apply."""
+        planes = [Plane(t.indices, t.exceptions.mask) for t in tiles]
+        payloads = self._planes.encode(planes, shared, effort)
+        streams: list[bytes | None] = []
+        for tile, mapping, payload in zip(tiles, mappings, payloads, strict=True):
+            if payload is None:
+                streams.append(None)
+                continue
+            own = b"\0" if mapping == shared.mapping else b"\1" + mapping.to_bytes()
+            streams.append(own + encode_exceptions(tile.exceptions) + payload)
+        return streams
+
+    def decode(
+        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: Shared
+    ) -> list[Tile]:
+        """Return the tiles."""
+        dtype = np.dtype(spec.dtype)
+        mappings, exceptions, payloads = [], [], []
+        for stream, shape in zip(streams, shapes, strict=True):
+            reader = ByteReader(stream)
+            own = reader.byte()
+            mapping = Mapping.read(reader) if own == 1 else shared.mapping
+            if own > 1 or mapping is None:
+                raise FormatError("damaged pixel stream: the mapping of its integers is missing")
+            mappings.append(mapping)
+            exceptions.append(decode_exceptions(reader, shape, dtype.itemsize))
+            payloads.append(reader.rest())
+        planes = self._planes.decode(payloads, [e.mask for e in exceptions], shared)
+        return [
+            restore_tile(QuantizedTile(plane, exception), mapping, dtype)
+            for plane, exception, mapping in zip(planes, exceptions, mappings, strict=True)
+        ]
+
+
 class PcodecCoder:
     """Id 3: the stored values through pcodec."""
 
     id = 3
 
-    def encode(
-        self, tiles: Sequence[Tile], spec: Spec, shared: bytes, effort: int
-    ) -> list[bytes | None]:
+    def encode(self, tiles: Sequence[Tile], effort: int) -> list[bytes | None]:
         """Return the pcodec stream of each tile."""
         return [pack_numbers(tile, effort) if tile.size else None for tile in tiles]
 
     def decode(
-        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: bytes
+        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: Shared
     ) -> list[Tile]:
         """Return the tiles."""
         dtype = np.dtype(spec.dtype)
@@ -128,43 +172,16 @@ class PcodecCoder:
         return [unpack_numbers(s, dtype, ny * nx).reshape(ny, nx) for s, (ny, nx) in pairs]
 
 
-def pack_numbers(values: npt.NDArray[Any], effort: int = 5) -> bytes:
-    """Return numbers of any dtype of ours as a standalone pcodec stream."""
-    flat = np.ascontiguousarray(values).ravel()
-    if flat.dtype.itemsize == 1:
-        flat = flat.astype(f"{flat.dtype.kind}2")
-    level = 4 if effort <= 2 else 8
-    return bytes(standalone.simple_compress(flat, ChunkConfig(compression_level=level)))
+WHOLE_TILE_CODERS = (RawCoder(), ConstantCoder(), PcodecCoder())
+"""Coders that take stored values as they are."""
+
+MAPPED_CODERS = (MappedCoder(2, PredictedPlanes()), MappedCoder(4, PackedPlanes()))
+"""Coders that take quantised tiles."""
+
+CODERS: dict[int, PixelDecoder] = {c.id: c for c in (*WHOLE_TILE_CODERS, *MAPPED_CODERS)}
 
 
-def unpack_numbers(stream: bytes, dtype: npt.DTypeLike, n: int) -> npt.NDArray[Any]:
-    """Undo `pack_numbers` for `n` numbers.
-
-    Raises
-    ------
-    FormatError
-        If the stream is damaged or holds another count.
-    """
-    dtype = np.dtype(dtype)
-    wide = np.dtype(f"{dtype.kind}2") if dtype.itemsize == 1 else dtype
-    out = np.zeros(n, wide)
-    try:
-        progress = standalone.simple_decompress_into(stream, out)
-    except (RuntimeError, TypeError) as err:
-        raise FormatError(f"damaged pixel stream: {err}") from err
-    if progress.n_processed != n or not progress.finished:
-        raise FormatError(f"damaged pixel stream: {n} numbers wanted, got {progress.n_processed}")
-    if wide != dtype:
-        info = np.iinfo(dtype)
-        if n and (out.min() < info.min or out.max() > info.max):
-            raise FormatError(f"damaged pixel stream: numbers outside {dtype}")
-    return out.astype(dtype, copy=False)
-
-
-CODERS: dict[int, PixelCoder] = {c.id: c for c in (RawCoder(), ConstantCoder(), PcodecCoder())}
-
-
-def decoder_for(coder_id: int) -> PixelCoder:
+def decoder_for(coder_id: int) -> PixelDecoder:
     """Return the coder of an id.
 
     Raises
@@ -175,7 +192,7 @@ def decoder_for(coder_id: int) -> PixelCoder:
     try:
         return CODERS[coder_id]
     except KeyError:
-        known = ", ".join(map(str, CODERS))
+        known = ", ".join(map(str, sorted(CODERS)))
         raise FormatError(
             f"pixel stream of unknown coder {coder_id} (known: {known}); the file is damaged "
             "or was written by a newer version"

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.coders import CODERS, decoder_for
+from astro_vq.codec.adapt import fit_side_information
+from astro_vq.codec.coders import MAPPED_CODERS, WHOLE_TILE_CODERS, decoder_for
+from astro_vq.codec.quantize import default_mapping, quantize_tile
+from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 
-DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
-DTYPES += ("float32", "float64")
+_INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+DTYPES = (*_INTEGERS, "float32", "float64")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +94,7 @@ def fit_shared(tiles: Sequence[npt.NDArray[Any]], spec: PixelSpec, *, effort: in
         Give it to `encode_tiles` and `decode_tiles`; may be empty.
     """
     _check_tiles(tiles, spec, effort)
-    return b""
+    return fit_side_information(tiles, spec, effort).to_bytes()
 
 
 def encode_tiles(
@@ -129,12 +132,23 @@ def encode_tiles(
         If a tile is not two-dimensional or the effort is out of range.
     """
     _check_tiles(tiles, spec, effort)
+    side = Shared.from_bytes(shared)
     best: list[bytes] = [b""] * len(tiles)
-    for coder in CODERS.values():
-        streams = coder.encode(tiles, spec, shared, effort)
+
+    def offer(coder_id: int, streams: Sequence[bytes | None]) -> None:
         for i, stream in enumerate(streams):
             if stream is not None and (not best[i] or len(stream) + 1 < len(best[i])):
-                best[i] = bytes([coder.id]) + stream
+                best[i] = bytes([coder_id]) + stream
+
+    for whole in WHOLE_TILE_CODERS:
+        offer(whole.id, whole.encode(tiles, effort))
+    mappings = [side.mapping or default_mapping(tile, spec.bound) for tile in tiles]
+    quantized = [
+        quantize_tile(tile, spec.bound, mapping, blank=spec.blank)
+        for tile, mapping in zip(tiles, mappings, strict=True)
+    ]
+    for mapped in MAPPED_CODERS:
+        offer(mapped.id, mapped.encode_quantized(quantized, mappings, side, effort))
     return best
 
 
@@ -165,12 +179,13 @@ def decode_tiles(
     Raises
     ------
     FormatError
-        If a stream is damaged or of an unknown coder.
+        If a stream or `shared` is damaged, or of an unknown coder or version.
     ValueError
         If `streams` and `shapes` differ in length.
     """
     if len(streams) != len(shapes):
         raise ValueError(f"{len(streams)} streams but {len(shapes)} shapes")
+    side = Shared.from_bytes(shared)
     groups: dict[int, list[int]] = {}
     for i, stream in enumerate(streams):
         if not stream:
@@ -181,7 +196,7 @@ def decode_tiles(
         coder = decoder_for(coder_id)
         bodies = [bytes(streams[i][1:]) for i in members]
         sizes = [(int(shapes[i][0]), int(shapes[i][1])) for i in members]
-        for i, tile in zip(members, coder.decode(bodies, sizes, spec, shared), strict=True):
+        for i, tile in zip(members, coder.decode(bodies, sizes, spec, side), strict=True):
             tiles[i] = tile
     return [tile for tile in tiles if tile is not None]
 

@@ -1,0 +1,127 @@
+"""Coders of planes of integers: what the payload of a quantised tile is made of.
+
+A plane is a tile of int64 indices with a mask of pixels whose index means nothing. Coders give
+back the indices outside the mask; inside it anything.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
+from astro_vq.codec.lattice import coarsest, count_levels, phases
+from astro_vq.codec.numbers import pack_integers, unpack_integers
+from astro_vq.codec.predict import NEAREST_FOUR, predict, round_prediction
+from astro_vq.codec.shared import Shared
+from astro_vq.errors import FormatError
+
+Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+RANGE = 1 << 27  # predictors take indices that are closer than this to the middle of their tile
+
+
+class Plane(NamedTuple):
+    """A tile of indices; `mask` is True where they mean nothing."""
+
+    indices: Indices
+    mask: Mask
+
+
+class PlaneCoder(Protocol):
+    """A way from planes of integers to bytes and back, batched over planes."""
+
+    def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
+        """Return a payload per plane; None where the coder does not apply."""
+        ...
+
+    def decode(
+        self, payloads: Sequence[bytes], masks: Sequence[Mask], shared: Shared
+    ) -> list[Indices]:
+        """Return the indices of each plane."""
+        ...
+
+
+class PackedPlanes:
+    """Indices in C order through pcodec; masked ones are left out."""
+
+    def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
+        """Return a payload per plane."""
+        return [pack_integers(p.indices[~p.mask], effort) for p in planes]
+
+    def decode(
+        self, payloads: Sequence[bytes], masks: Sequence[Mask], shared: Shared
+    ) -> list[Indices]:
+        """Return the indices of each plane."""
+        planes = []
+        for payload, mask in zip(payloads, masks, strict=True):
+            plane = np.zeros(mask.shape, np.int64)
+            plane[~mask] = unpack_integers(payload, int(np.count_nonzero(~mask)))
+            planes.append(plane)
+        return planes
+
+
+class PredictedPlanes:
+    """Residuals of coarse-to-fine linear prediction through pcodec."""
+
+    def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
+        """Return a payload per plane; None if it is too narrow or its range too large."""
+        return [self._encode_one(p, shared, effort) for p in planes]
+
+    def decode(
+        self, payloads: Sequence[bytes], masks: Sequence[Mask], shared: Shared
+    ) -> list[Indices]:
+        """Return the indices of each plane."""
+        pairs = zip(payloads, masks, strict=True)
+        return [self._decode_one(payload, mask, shared) for payload, mask in pairs]
+
+    def _encode_one(self, plane: Plane, shared: Shared, effort: int) -> bytes | None:
+        levels = count_levels(plane.mask.shape)
+        centre = middle(plane)
+        if not levels or centre is None:
+            return None
+        work = np.where(plane.mask, 0, plane.indices - centre)[None]
+        open_pixels = ~plane.mask[None]
+        base = coarsest(work, levels)[coarsest(open_pixels, levels)]
+        residuals = []
+        for phase in phases(levels):
+            weights = shared.weights.get(phase, NEAREST_FOUR)
+            guess = round_prediction(predict(phase.neighbours(work), weights))
+            pixels, known = phase.pixels(work), phase.pixels(open_pixels)
+            residuals.append((pixels - guess)[known])
+            pixels[~known] = np.clip(guess[~known], -2 * RANGE, 2 * RANGE)
+        head = encode_varint(zigzag(centre)) + sized(pack_integers(base, effort))
+        return head + pack_integers(np.concatenate(residuals), effort)
+
+    def _decode_one(self, payload: bytes, mask: Mask, shared: Shared) -> Indices:
+        levels = count_levels(mask.shape)
+        reader = ByteReader(payload)
+        centre = unzigzag(reader.varint())
+        if not levels or not -(2**63) <= centre < 2**63:
+            raise FormatError("damaged pixel stream: this tile cannot have been predicted")
+        work, open_pixels = np.zeros((1, *mask.shape), np.int64), ~mask[None]
+        known = coarsest(open_pixels, levels)
+        base = unpack_integers(reader.sized(), int(np.count_nonzero(known)))
+        coarsest(work, levels)[known] = np.clip(base, -RANGE, RANGE)
+        wanted = int(np.count_nonzero(open_pixels)) - base.size
+        residuals, at = unpack_integers(reader.rest(), wanted), 0
+        for phase in phases(levels):
+            weights = shared.weights.get(phase, NEAREST_FOUR)
+            guess = round_prediction(predict(phase.neighbours(work), weights))
+            pixels, known = phase.pixels(work), phase.pixels(open_pixels)
+            n = int(np.count_nonzero(known))
+            guess[known] += residuals[at : at + n]
+            pixels[...] = np.clip(guess, -2 * RANGE, 2 * RANGE)
+            at += n
+        return np.asarray(work[0] + centre)
+
+
+def middle(plane: Plane) -> int | None:
+    """Return the middle of the range of a plane, or None if the range is too large or empty."""
+    inside = plane.indices[~plane.mask]
+    if not inside.size:
+        return None
+    low, high = int(inside.min()), int(inside.max())
+    return None if high - low >= 2 * RANGE else (low + high) // 2

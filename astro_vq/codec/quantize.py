@@ -1,0 +1,280 @@
+"""From stored values to integers and back, with the bound guaranteed in the stored dtype.
+
+A mapping says how an integer becomes a value. Every pixel is decoded once while encoding; where
+the result is not within the bound (or, lossless, not the same bits) the pixel becomes an
+exception and is stored as it is. The guarantee thus holds by construction, whatever the numbers.
+"""
+
+import dataclasses
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from astro_vq.codec.bytestream import ByteReader, encode_varint
+from astro_vq.codec.exceptions import Exceptions
+from astro_vq.errors import FormatError
+
+IDENTITY, STEP, SCALE, RATIO, ORDERED = range(5)
+_INDEX_LIMIT = 2.0**52  # float64 counts exactly that far
+_SHRINK_LIMIT = 0.01  # of the bound: how much of it may be given to rounding in the dtype
+_INT64_MAX = 2**63 - 1
+
+Values = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapping:
+    """How an integer index becomes a stored value.
+
+    Parameters
+    ----------
+    kind : int
+        `IDENTITY` the integer itself; `STEP` integer times an integer step; `SCALE`
+        ``index * step + offset`` in float64, rounded to the dtype; `RATIO`
+        ``(index * stride) / step``; `ORDERED` bit patterns of floats in the order of
+        their values.
+    step : float
+        See `kind`.
+    offset : float
+        See `kind`.
+    stride : int
+        Indices are multiplied by this first.
+    """
+
+    kind: int
+    step: float = 1.0
+    offset: float = 0.0
+    stride: int = 1
+
+    def to_bytes(self) -> bytes:
+        """Return the mapping as bytes."""
+        out = bytes([self.kind])
+        if self.kind == STEP:
+            return out + encode_varint(int(self.step))
+        if self.kind in (SCALE, RATIO):
+            return out + struct.pack("<dd", self.step, self.offset) + encode_varint(self.stride)
+        return out
+
+    @classmethod
+    def read(cls, reader: ByteReader) -> "Mapping":
+        """Read what `to_bytes` wrote.
+
+        Raises
+        ------
+        FormatError
+            If the bytes are damaged.
+        """
+        kind = reader.byte()
+        if kind in (IDENTITY, ORDERED):
+            return cls(kind)
+        if kind == STEP:
+            return cls(kind, max(1, reader.varint(_INT64_MAX)))
+        if kind in (SCALE, RATIO):
+            step, offset = struct.unpack("<dd", reader.take(16))
+            if not (np.isfinite(step) and step > 0 and np.isfinite(offset)):
+                raise FormatError("damaged pixel stream: a step that is not positive")
+            return cls(kind, step, offset, max(1, reader.varint(2**31)))
+        raise FormatError(f"damaged pixel stream: unknown mapping {kind}")
+
+
+class QuantizedTile(NamedTuple):
+    """A tile as integers; `indices` mean nothing where `exceptions.mask` is True."""
+
+    indices: Indices
+    exceptions: Exceptions
+
+
+def default_mapping(values: Values, bound: float) -> Mapping:
+    """Return the mapping of a tile (or sample) about which nothing else is known.
+
+    The step is twice the bound, less one rounding unit of the dtype at the largest usual value:
+    then two neighbouring decoded values are never further apart than twice the bound.
+    """
+    if values.dtype.kind != "f":
+        half = min(int(bound), 2**62 - 1)
+        return Mapping(STEP, 2 * half + 1) if half else Mapping(IDENTITY)
+    if bound == 0:
+        return Mapping(ORDERED)
+    size = np.abs(values[np.isfinite(values)])
+    step = 2.0 * bound
+    if size.size:
+        # method="higher" keeps float32 arithmetic out of it
+        usual = np.quantile(size, 0.999, method="higher")
+        unit = float(np.spacing(usual))
+        if unit < _SHRINK_LIMIT * bound:
+            step -= unit
+    if not np.isfinite(step):
+        step = np.finfo(np.float64).max
+    return Mapping(SCALE, step)
+
+
+def quantize_tile(
+    values: Values, bound: float, mapping: Mapping, *, blank: int | None = None
+) -> QuantizedTile:
+    """Return the integers of a tile and the pixels that need to be stored as they are.
+
+    NaN, infinities and BLANK are always exceptions.
+
+    Parameters
+    ----------
+    values : ndarray, shape (H, W)
+        Stored values.
+    bound : float
+        Largest error in stored units; 0 asks for the same bits.
+    mapping : Mapping
+        How integers become values.
+    blank : int or None
+        Stored integer of missing pixels; no other pixel will decode to it.
+
+    Returns
+    -------
+    QuantizedTile
+        ``abs(restore - values) <= bound`` wherever `values` is finite and not BLANK.
+    """
+    indices, usable = _nearest(values, mapping)
+    if blank is not None:
+        usable &= values != blank
+    restored = apply_mapping(indices, mapping, values.dtype)
+    good = _within(restored, values, bound, usable)
+    if mapping.kind in (SCALE, RATIO) and bound > 0:
+        for shift in (1, -1):
+            bad = usable & ~good
+            if not bad.any():
+                break
+            moved = indices[bad] + shift
+            fine = _within(apply_mapping(moved, mapping, values.dtype), values[bad], bound, True)
+            places = np.flatnonzero(bad)[fine]
+            indices.ravel()[places] = moved[fine]
+            good.ravel()[places] = True
+        restored = apply_mapping(indices, mapping, values.dtype)
+    if blank is not None:
+        good &= restored != blank
+    mask = ~good
+    return QuantizedTile(indices, Exceptions(mask, bit_patterns(values)[mask]))
+
+
+def restore_tile(tile: QuantizedTile, mapping: Mapping, dtype: npt.DTypeLike) -> Values:
+    """Return the stored values of a quantised tile.
+
+    Raises
+    ------
+    FormatError
+        If the mapping does not fit the dtype.
+    """
+    dtype = np.dtype(dtype)
+    if (mapping.kind in (IDENTITY, STEP)) != (dtype.kind != "f"):
+        raise FormatError(f"damaged pixel stream: mapping {mapping.kind} for {dtype} pixels")
+    values = np.ascontiguousarray(apply_mapping(tile.indices, mapping, dtype))
+    bits = values.view(f"u{dtype.itemsize}")
+    bits[tile.exceptions.mask] = tile.exceptions.bits
+    return values
+
+
+def bit_patterns(values: Values) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return the bits of values as unsigned integers."""
+    return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
+
+
+def apply_mapping(indices: Indices, mapping: Mapping, dtype: npt.DTypeLike) -> Values:
+    """Return the values that integers stand for, exactly as a decoder computes them."""
+    dtype = np.dtype(dtype)
+    if mapping.kind == IDENTITY:
+        if dtype == np.uint64:
+            return np.asarray(indices.view(np.uint64) ^ np.uint64(2**63))
+        return indices.astype(dtype)
+    if mapping.kind == STEP:
+        return _times_step(indices, int(mapping.step), dtype)
+    if mapping.kind == ORDERED:
+        return _from_ordered(indices, dtype)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        real = indices.astype(np.float64)
+        if mapping.stride != 1:
+            real = real * float(mapping.stride)
+        if mapping.kind == RATIO:
+            return ((real + mapping.offset) / mapping.step).astype(dtype)
+        real = real * mapping.step
+        if mapping.offset:
+            real = real + mapping.offset
+        return real.astype(dtype)
+
+
+def _nearest(values: Values, mapping: Mapping) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """Integers that come nearest, and where that makes sense at all."""
+    if mapping.kind == IDENTITY:
+        if values.dtype == np.uint64:
+            flipped = (values ^ np.uint64(2**63)).view(np.int64)
+            return flipped, np.ones(values.shape, bool)
+        return values.astype(np.int64), np.ones(values.shape, bool)
+    if mapping.kind == STEP:
+        return _divide_step(values, int(mapping.step)), np.ones(values.shape, bool)
+    finite = np.isfinite(values)
+    if mapping.kind == ORDERED:
+        return _to_ordered(values), finite
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        real = np.where(finite, values, 0).astype(np.float64)
+        if mapping.kind == RATIO:
+            real = (real * mapping.step - mapping.offset) / mapping.stride
+        else:
+            real = (real - mapping.offset) / mapping.step / mapping.stride
+        usable = finite & (np.abs(real) < _INDEX_LIMIT)
+        return np.rint(np.where(usable, real, 0)).astype(np.int64), usable
+
+
+def _within(
+    restored: Values, values: Values, bound: float, usable: npt.NDArray[np.bool_] | bool
+) -> npt.NDArray[np.bool_]:
+    """Whether each restored value keeps the bound, decided without rounding."""
+    if values.dtype.kind != "f":
+        if bound < 1:
+            return np.asarray((restored == values) & usable)
+        low, high = np.minimum(restored, values), np.maximum(restored, values)
+        gap = bit_patterns(high) - bit_patterns(low)  # exact modulo 2**bits, and not negative
+        return np.asarray((gap <= np.uint64(min(bound, 2.0**63))) & usable)
+    if bound == 0:
+        return np.asarray((bit_patterns(restored) == bit_patterns(values)) & usable)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        a, b = restored.astype(np.float64), values.astype(np.float64)
+        gap = a - b
+        back = gap - a
+        rest = (a - (gap - back)) - (b + back)  # what rounding took from the gap (Knuth's TwoSum)
+        rest = np.where(gap < 0, -rest, rest)
+        size = np.abs(gap)
+        return np.asarray(((size < bound) | ((size == bound) & (rest <= 0))) & usable)
+
+
+def _divide_step(values: Values, step: int) -> Indices:
+    if values.dtype == np.uint64:
+        quotient, left = np.divmod(values, np.uint64(step))
+        return (quotient + (left > step // 2)).astype(np.int64)
+    quotient, left = np.divmod(values.astype(np.int64), step)
+    return quotient + (left > step // 2)
+
+
+def _times_step(indices: Indices, step: int, dtype: np.dtype[Any]) -> Values:
+    info = np.iinfo(dtype)
+    if dtype == np.uint64:
+        top = info.max // step
+        capped = np.clip(indices, 0, min(top, _INT64_MAX)).astype(np.uint64)
+        return np.where(indices > top, np.uint64(info.max), capped * np.uint64(step))
+    low, high = -(-info.min // step), info.max // step  # the last multiples within the dtype
+    out = np.clip(indices, low, high) * step
+    out = np.where(indices > high, info.max, out)
+    return np.where(indices < low, info.min, out).astype(dtype)
+
+
+def _to_ordered(values: Values) -> Indices:
+    """Float bit patterns as integers in the order of the values; -0 is -1, +0 is 0."""
+    width = values.dtype.itemsize
+    signed = np.ascontiguousarray(values).view(f"i{width}").astype(np.int64)
+    low = -(2 ** (8 * width - 1))
+    return np.where(signed >= 0, signed, ~signed + low)
+
+
+def _from_ordered(indices: Indices, dtype: np.dtype[Any]) -> Values:
+    width = dtype.itemsize
+    low = -(2 ** (8 * width - 1))
+    signed = np.where(indices >= 0, indices, ~indices + low)
+    return signed.astype(f"i{width}").view(dtype)
