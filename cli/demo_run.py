@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astro_vq.data_recipes.simulated import simulate, write_fits
+from astro_vq.data_recipes.simulated import write_simulated_fits
 from astropy.io import fits
 from numpy.typing import NDArray
 
@@ -67,8 +67,7 @@ def run_demo(
             "earlier demo, or another folder with -o"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    image = simulate((size, size), seed=seed)
-    write_fits(folder / ORIGINAL, image, overwrite=overwrite)
+    write_simulated_fits(folder / ORIGINAL, (size, size), seed=seed, overwrite=overwrite)
     original = _read_pixels(folder / ORIGINAL)
     sky = sky_statistics(original)
     window = _busiest_window(original, sky.level)
@@ -137,14 +136,6 @@ def _busiest_window(image: NDArray[Any], level: float) -> tuple[slice, slice]:
     """
     light = np.sqrt(np.clip(image.astype(np.float64) - level, 0, None))
     side = min(SHOWN, *image.shape)
-    corners = [
-        (y, x)
-        for y in range(0, image.shape[0] - side + 1, max(side // 2, 1))
-        for x in range(0, image.shape[1] - side + 1, max(side // 2, 1))
-    ]
-    y, x = max(corners, key=lambda corner: light[_window(*corner, side)].sum())
-    return _window(y, x, side)
-
-
-def _window(y: int, x: int, side: int) -> tuple[slice, slice]:
-    return slice(y, y + side), slice(x, x + side)
+    starts = [range(0, length - side + 1, max(side // 2, 1)) for length in image.shape]
+    windows = [(slice(y, y + side), slice(x, x + side)) for y in starts[0] for x in starts[1]]
+    return max(windows, key=lambda window: float(light[window].sum()))
