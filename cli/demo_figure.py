@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from astro_vq.plotting import COLOURS
+from astro_vq.plotting import COLOURS, RESIDUAL_LIMIT
 
 FloatImage = NDArray[np.floating[Any]]
 
@@ -61,7 +61,7 @@ def draw_demo(
         Two rows: images, and below them sizes and residuals ``(original - decoded) / sigma``.
     """
     columns = len(panels) + 1
-    figure = Figure(figsize=(3.6 * columns, 7.2), layout="constrained")
+    figure = Figure(figsize=(3.4 * columns, 7.8), layout="constrained")
     axes = figure.subplots(2, columns)
     _show_image(axes[0, 0], original, level, sigma)
     axes[0, 0].set_title(f"original\n{original_bits} bits/pixel")
@@ -82,20 +82,28 @@ def _show_image(axes: Axes, image: FloatImage, level: float, sigma: float) -> No
 
 
 def _show_residual(axes: Axes, residual: FloatImage) -> None:
-    """Show a residual in sigma with a scale of its own: its 99.9th percentile, zero if exact."""
+    """Show a residual in sigma, the largest in full colour or those above `RESIDUAL_LIMIT`."""
     worst = float(np.abs(residual).max())
     axes.set_xticks([])
     axes.set_yticks([])
     if worst == 0:
         axes.set_title("residual: none")
+        axes.set_box_aspect(1)
         axes.text(0.5, 0.5, "identical", ha="center", va="center", transform=axes.transAxes)
         return
-    limit = float(np.quantile(np.abs(residual), 0.999)) or worst
+    limit = min(worst, RESIDUAL_LIMIT)
     shown = axes.imshow(
         residual, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
     )
     axes.set_title("residual")
-    axes.figure.colorbar(shown, ax=axes, shrink=0.8, label=r"(original - decoded) / $\sigma$")
+    axes.figure.colorbar(
+        shown,
+        ax=axes,
+        orientation="horizontal",
+        shrink=0.9,
+        extend="both" if worst > limit else "neither",
+        label=r"(original - decoded) / $\sigma$",
+    )
 
 
 def _show_sizes(axes: Axes, panels: Sequence[Panel], original_bits: int) -> None:

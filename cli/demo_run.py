@@ -22,7 +22,7 @@ ORIGINAL = "sky.fits"
 PICTURE = "demo.png"
 ENDINGS = (".fits.avq", ".fits")
 """Of the compressed and the decompressed file of a fidelity."""
-SHOWN = 192
+SHOWN = 256
 """Pixels along each side of the part of the frame that the picture shows."""
 
 
@@ -70,7 +70,7 @@ def run_demo(
     write_simulated_fits(folder / ORIGINAL, (size, size), seed=seed, overwrite=overwrite)
     original = _read_pixels(folder / ORIGINAL)
     sky = sky_statistics(original)
-    window = _busiest_window(original, sky.level)
+    window = _busiest_window(original > sky.level + 5 * sky.sigma)
     rows, panels = [], []
     for fidelity in FIDELITIES:
         packed, unpacked = (folder / f"{fidelity}{ending}" for ending in ENDINGS)
@@ -129,13 +129,9 @@ def _read_pixels(path: Path) -> NDArray[Any]:
     return data.astype(data.dtype.newbyteorder("="))
 
 
-def _busiest_window(image: NDArray[Any], level: float) -> tuple[slice, slice]:
-    """Return the window, of those of a coarse grid, with the most light that is not one star's.
-
-    The square root of what lies above the sky keeps one bright star from deciding.
-    """
-    light = np.sqrt(np.clip(image.astype(np.float64) - level, 0, None))
-    side = min(SHOWN, *image.shape)
-    starts = [range(0, length - side + 1, max(side // 2, 1)) for length in image.shape]
+def _busiest_window(bright: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the window, of those of a coarse grid, with the most bright pixels."""
+    side = min(SHOWN, *bright.shape)
+    starts = [range(0, length - side + 1, max(side // 4, 1)) for length in bright.shape]
     windows = [(slice(y, y + side), slice(x, x + side)) for y in starts[0] for x in starts[1]]
-    return max(windows, key=lambda window: float(light[window].sum()))
+    return max(windows, key=lambda window: int(bright[window].sum()))
