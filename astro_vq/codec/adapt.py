@@ -7,11 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.coders import Spec
-from astro_vq.codec.lattice import count_levels, phases
+from astro_vq.codec.engine_data import load_engine
+from astro_vq.codec.lattice import TAPS, Phase, count_levels, phases
 from astro_vq.codec.planes import Plane, middle
-from astro_vq.codec.predict import fit_phase
+from astro_vq.codec.predict import Weights, fit_phase, predict
 from astro_vq.codec.quantize import Mapping, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
+from astro_vq.codec.statistics import measure_statistics
 
 _FITTED_LEVELS = 4  # coarser ones hold too few pixels to pay for their weights
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
@@ -30,7 +32,26 @@ def fit_side_information(tiles: Sequence[npt.NDArray[Any]], spec: Spec, effort: 
         phase: fit_phase([s for s in stacks if count_levels(s.shape[1:]) > phase.level], phase)
         for phase in phases(min(levels, _FITTED_LEVELS))
     }
-    return Shared(mapping, weights)
+    statistics = {
+        phase: _statistics([s for s in stacks if count_levels(s.shape[1:]) > phase.level], phase, w)
+        for phase, w in weights.items()
+    }
+    return Shared(mapping, weights, statistics)
+
+
+def _statistics(
+    stacks: Sequence[npt.NDArray[np.int64]], phase: Phase, weights: Weights
+) -> npt.NDArray[np.int64]:
+    """Return the statistics of a phase over tiles, given its predictor."""
+    tables = load_engine()[phase.number].tables
+    parts = []
+    for stack in stacks:
+        neighbours = phase.neighbours(stack).reshape(TAPS, -1)
+        prediction = predict(neighbours, weights)
+        scale = tables.context(neighbours, prediction).scale
+        parts.append((prediction, scale, phase.pixels(stack).ravel()))
+    prediction, scale, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return measure_statistics(prediction, scale, values)
 
 
 def _complete(tile: npt.NDArray[Any], mapping: Mapping, spec: Spec) -> npt.NDArray[np.int64] | None:

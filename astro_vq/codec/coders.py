@@ -13,6 +13,7 @@ import numpy.typing as npt
 from astro_vq.codec.bytestream import ByteReader, little_endian
 from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
 from astro_vq.codec.numbers import pack_numbers, unpack_numbers
+from astro_vq.codec.modelled import ModelledPlanes
 from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PredictedPlanes
 from astro_vq.codec.quantize import Mapping, QuantizedTile, restore_tile
 from astro_vq.codec.shared import Shared
@@ -175,7 +176,11 @@ class PcodecCoder:
 WHOLE_TILE_CODERS = (RawCoder(), ConstantCoder(), PcodecCoder())
 """Coders that take stored values as they are."""
 
-MAPPED_CODERS = (MappedCoder(2, PredictedPlanes()), MappedCoder(4, PackedPlanes()))
+MAPPED_CODERS = (
+    MappedCoder(2, PredictedPlanes()),
+    MappedCoder(4, PackedPlanes()),
+    MappedCoder(5, ModelledPlanes()),
+)
 """Coders that take quantised tiles."""
 
 CODERS: dict[int, PixelDecoder] = {c.id: c for c in (*WHOLE_TILE_CODERS, *MAPPED_CODERS)}
