@@ -148,10 +148,64 @@ def innovation_variance(
     return max(variance - explained, _SMALLEST * variance)
 
 
-def noise_floor(
-    image: NDArray[Any], step: float, *, quantized: bool = False, max_lag: int = 8
-) -> NoiseFloor | None:
-    """Measure the noise of an image and return the bits that it costs.
+class NoiseModel(NamedTuple):
+    """The sky noise of an image, from which floors at any bound follow.
+
+    Attributes
+    ----------
+    sigma : float
+        Standard deviation of the sky, in the unit of the image; positive.
+    covariance : ndarray, shape (2 L + 1, 2 L + 1)
+        Autocovariance, lag (0, 0) in the middle.
+    float_step : float
+        Geometric mean of the spacing of the image's own floating point numbers; 0 for integers.
+    """
+
+    sigma: float
+    covariance: NDArray[np.float64]
+    float_step: float = 0.0
+
+    def floor(self, step: float, *, quantized: bool = False) -> NoiseFloor:
+        """Return the bits per pixel that this noise costs at a step.
+
+        Parameters
+        ----------
+        step : float
+            Distance of values that are told apart: twice the error bound, or 1 (times BSCALE)
+            for integers that are kept lossless.
+        quantized : bool
+            Whether the image itself has that step (integers kept lossless).
+
+        Raises
+        ------
+        ValueError
+            When `step` is not positive.
+        """
+        if not step > 0:
+            raise ValueError(f"step must be positive, got {step}; floats: see lossless_floor")
+        variance = innovation_variance(self.covariance, step=step, quantized=quantized)
+        innovation = min(math.sqrt(variance), self.sigma)
+        return NoiseFloor(
+            sigma=self.sigma,
+            innovation_sigma=innovation,
+            correlation=_neighbour_correlation(self.covariance),
+            step=step,
+            white_bits=quantized_noise_bits(self.sigma, step),
+            correlated_bits=quantized_noise_bits(innovation, step),
+        )
+
+    def lossless_floor(self) -> NoiseFloor | None:
+        """Return the bits that noise costs when floats are kept to the last bit.
+
+        The step is then the spacing of the floats, which grows with their size: its logarithm is
+        averaged over the pixels.  Floats that hide coarser values (integers that were rescaled)
+        can cost less than this.  None for integers, whose step only their header tells.
+        """
+        return self.floor(self.float_step) if self.float_step > 0 else None
+
+
+def measure_noise(image: NDArray[Any], *, max_lag: int = 8) -> NoiseModel | None:
+    """Measure the sky noise of an image.
 
     Assumes noise that is stationary over the image; sources, which cost more, are masked.  NaN
     and infinities are ignored.
@@ -159,106 +213,42 @@ def noise_floor(
     Parameters
     ----------
     image : ndarray, shape (H, W)
-        Physical values.
-    step : float
-        Distance of values that are told apart: twice the error bound, or 1 (times BSCALE) for
-        integers that are kept lossless.
-    quantized : bool
-        Whether the image itself has that step (integers kept lossless).
+        Physical values, floats in the type that is stored.
     max_lag : int
-        Largest lag of the covariance.
+        Largest lag of the covariance; smaller where too few pixels of sky are left.
 
     Returns
     -------
-    NoiseFloor or None
-        None where there is no noise to measure: no finite pixel, a constant image, or too few
-        pixels of sky.
-
-    Raises
-    ------
-    ValueError
-        When `step` is not positive.
+    NoiseModel or None
+        None where there is no noise to measure: no finite pixel, or a constant image.
     """
-    if not step > 0:
-        raise ValueError(f"step must be positive, got {step}; floats: see float_noise_floor")
-    measured = _measure(image, max_lag)
-    if measured is None:
-        return None
-    sigma, covariance = measured
-    middle = covariance.shape[0] // 2
-    innovation = math.sqrt(innovation_variance(covariance, step=step, quantized=quantized))
-    white = quantized_noise_bits(sigma, step)
-    return NoiseFloor(
-        sigma=sigma,
-        innovation_sigma=min(innovation, sigma),
-        correlation=_neighbour_correlation(covariance, middle),
-        step=step,
-        white_bits=white,
-        correlated_bits=min(quantized_noise_bits(innovation, step), white),
-    )
-
-
-def float_noise_floor(image: NDArray[Any], *, max_lag: int = 8) -> NoiseFloor | None:
-    """Return the bits that noise costs when floats are kept to the last bit.
-
-    The step is then the spacing of the floats, which grows with their size: its logarithm is
-    averaged over the pixels.  Floats that hide coarser values (integers that were rescaled) can
-    cost less than this.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W)
-        Values in the floating point type that is stored.
-    max_lag : int
-        Largest lag of the covariance.
-
-    Returns
-    -------
-    NoiseFloor or None
-        None where there is no noise to measure.
-    """
-    measured = _measure(image, max_lag)
-    if measured is None:
-        return None
-    sigma, covariance = measured
-    finite = np.abs(image[np.isfinite(image)])
-    spacing = np.spacing(finite[finite > 0].astype(image.dtype)).astype(np.float64)
-    if spacing.size == 0:
-        return None
-    step = 2.0 ** float(np.mean(np.log2(spacing)))
-    innovation = min(math.sqrt(innovation_variance(covariance)), sigma)
-    return NoiseFloor(
-        sigma=sigma,
-        innovation_sigma=innovation,
-        correlation=_neighbour_correlation(covariance, covariance.shape[0] // 2),
-        step=step,
-        white_bits=quantized_noise_bits(sigma, step),
-        correlated_bits=quantized_noise_bits(innovation, step),
-    )
-
-
-def _measure(image: NDArray[Any], max_lag: int) -> tuple[float, NDArray[np.float64]] | None:
-    """Return sigma and autocovariance of the sky; None where there is none to measure."""
     lag = max_lag
     try:
         sigma = sky_statistics(image).sigma
-        while lag > 0:
-            try:
-                covariance = autocovariance(image, lag)
-            except DataError:
-                lag //= 2  # a small or crowded image
-            else:
-                break
-        else:
-            covariance = np.array([[sigma**2]])
     except DataError:
         return None
-    if not sigma > 0 or not covariance[lag, lag] > 0:
+    covariance = np.array([[sigma**2]])
+    while lag > 0:
+        try:
+            covariance = autocovariance(image, lag)
+        except DataError:
+            lag //= 2  # a small or crowded image
+        else:
+            break
+    if not sigma > 0:
         return None
-    return sigma, covariance
+    if not covariance[lag, lag] > 0:
+        covariance = np.array([[sigma**2]])
+    step = 0.0
+    if image.dtype.kind == "f":
+        size = np.abs(image[np.isfinite(image)])
+        spacing = np.spacing(size[size > 0]).astype(np.float64)
+        step = 2.0 ** float(np.mean(np.log2(spacing))) if spacing.size else 0.0
+    return NoiseModel(sigma, covariance, step)
 
 
-def _neighbour_correlation(covariance: NDArray[np.float64], middle: int) -> float:
+def _neighbour_correlation(covariance: NDArray[np.float64]) -> float:
+    middle = covariance.shape[0] // 2
     if middle == 0:
         return 0.0
     pair = covariance[middle, middle + 1] + covariance[middle + 1, middle]

@@ -5,9 +5,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from astro_vq.metrics.noise_floor import (
-    float_noise_floor,
     innovation_variance,
-    noise_floor,
+    measure_noise,
     quantized_noise_bits,
 )
 
@@ -41,7 +40,7 @@ def test_no_noise_costs_nothing_and_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="sigma must be"):
         quantized_noise_bits(-1.0, 1.0)
     with pytest.raises(ValueError, match="must be positive"):
-        noise_floor(np.zeros((8, 8)), 0.0)
+        measure_noise(np.arange(64.0).reshape(8, 8)).floor(0.0)
     with pytest.raises(ValueError, match=r"2 L \+ 1"):
         innovation_variance(np.ones((2, 2)))
 
@@ -56,7 +55,7 @@ def test_the_innovation_of_a_separable_autoregression_is_known():
 
 def test_white_noise_has_the_same_floor_either_way():
     image = np.random.default_rng(1).normal(50, 4, (256, 256))
-    floor = noise_floor(image, 1.0)
+    floor = measure_noise(image).floor(1.0)
     assert floor.sigma == pytest.approx(4, rel=0.01)
     assert floor.white_bits == pytest.approx(quantized_noise_bits(4, 1), abs=0.02)
     assert floor.correlated_bits == pytest.approx(floor.white_bits, abs=0.02)
@@ -70,7 +69,7 @@ def test_correlated_noise_costs_less_by_its_spectral_flatness():
     impulse[0, 0] = 1
     spectrum = np.abs(np.fft.fft2(gaussian_filter(impulse, 0.6, mode="wrap"))) ** 2
     flatness = math.exp(np.mean(np.log(spectrum))) / spectrum.mean()
-    floor = noise_floor(noise, 0.5)
+    floor = measure_noise(noise).floor(0.5)
     assert floor.innovation_sigma == pytest.approx(32 * math.sqrt(flatness), rel=0.02)
     expected = quantized_noise_bits(32 * math.sqrt(flatness), 0.5)
     assert floor.correlated_bits == pytest.approx(expected, abs=0.04)
@@ -83,27 +82,27 @@ def test_integers_are_not_charged_for_their_own_rounding():
         image = np.rint(noise + offset)
         counts = np.unique(image, return_counts=True)[1]
         entropies.append(-(counts / counts.sum() * np.log2(counts / counts.sum())).sum())
-        floors.append(noise_floor(image, 1.0, quantized=True).correlated_bits)
+        floors.append(measure_noise(image).floor(1.0, quantized=True).correlated_bits)
     assert np.mean(floors) == pytest.approx(np.mean(entropies), abs=0.03)
 
 
 def test_floats_without_loss_cost_their_mantissa():
     image = np.random.default_rng(4).normal(1000, 1, (128, 128)).astype(np.float32)
-    floor = float_noise_floor(image)
+    floor = measure_noise(image).lossless_floor()
     counts = np.unique(image, return_counts=True)[1]
     assert counts.max() > 1
     # spacing of float32 between 512 and 1024, and above: 2**-14 and 2**-13
     assert -14.1 < math.log2(floor.step) < -12.9
     assert floor.white_bits == pytest.approx(2.047 - math.log2(floor.step), abs=0.05)
+    assert measure_noise(np.rint(image).astype(np.int32)).lossless_floor() is None
 
 
 @pytest.mark.parametrize("image", [np.full((32, 32), np.nan), np.full((32, 32), 7.0)])
 def test_images_without_noise_have_no_floor(image):
-    assert noise_floor(image, 1.0) is None
-    assert float_noise_floor(image.astype(np.float32)) is None
+    assert measure_noise(image) is None
 
 
 def test_one_row_has_a_floor_for_white_noise():
-    floor = noise_floor(np.random.default_rng(5).normal(size=(1, 500)), 0.1)
+    floor = measure_noise(np.random.default_rng(5).normal(size=(1, 500))).floor(0.1)
     assert floor.correlated_bits <= floor.white_bits
     assert floor.white_bits == pytest.approx(quantized_noise_bits(1, 0.1), abs=0.2)
