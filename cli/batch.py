@@ -22,22 +22,34 @@ class Job(NamedTuple):
     output: Path
 
 
+class Done(NamedTuple):
+    """What the work on one file gives: a JSON-able result, notes, and what is wrong with it."""
+
+    result: dict[str, Any]
+    notes: Sequence[str] = ()
+    problems: Sequence[str] = ()
+
+
 class Outcome(NamedTuple):
-    """What came of one file: a JSON-able result with notes, or an error message."""
+    """What came of one file: what was done, or an error message with its traceback."""
 
     source: Path
-    result: dict[str, Any]
-    notes: tuple[str, ...] = ()
+    done: Done
     error: str = ""
     trace: str = ""
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether the exit status must say so."""
+        return bool(self.error or self.done.problems)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the result, or the input and the error, as a JSON object."""
-        return {"input": str(self.source), "error": self.error} if self.error else self.result
+        return {"input": str(self.source), "error": self.error} if self.error else self.done.result
 
 
-Work = Callable[[Job], tuple[dict[str, Any], tuple[str, ...]]]
-"""Does one job and returns its result and notes; must be picklable for several processes."""
+Work = Callable[[Job], Done]
+"""Does one job; must be picklable for several processes."""
 
 
 def plan_jobs(
@@ -133,15 +145,14 @@ def attempt(work: Work, job: Job) -> Outcome:
     """Do one job and return what came of it, an error included."""
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        result, notes = work(job)
+        return Outcome(job.source, work(job))
     except Exception as error:  # reported and counted by `report_outcomes`
         return Outcome(
             job.source,
-            {},
+            Done({}),
             error=describe_error(error),
             trace="".join(traceback.format_exception(error)).rstrip(),
         )
-    return Outcome(job.source, result, notes)
 
 
 def report_outcomes(
@@ -171,17 +182,19 @@ def report_outcomes(
     with console.progress(outcomes, length=count, label=label, rows=show is not None) as running:
         for outcome in running:
             done.append(outcome)
-            for note in outcome.notes:
+            for note in outcome.done.notes:
                 console.note(f"{outcome.source}: {note}")
+            for problem in outcome.done.problems:
+                console.failure(problem, subject=str(outcome.source))
             if outcome.error:
                 if console.verbosity >= 2 and outcome.trace:
                     click.echo(outcome.trace, err=True)
                 console.failure(outcome.error, subject=str(outcome.source))
             elif show is not None:
-                show(outcome.result)
+                show(outcome.done.result)
     if show is None:
         console.json([outcome.to_dict() for outcome in done])
-    failed = [outcome for outcome in done if outcome.error]
+    failed = [outcome for outcome in done if outcome.is_failure]
     if failed and count > 1:
         names = ", ".join(str(outcome.source) for outcome in failed)
         console.failure(f"{len(failed)} of {count} files failed: {names}")
@@ -195,7 +208,7 @@ def _await(job: Job, future: "Future[Outcome]") -> Outcome:
         return future.result()
     except BrokenProcessPool:
         return Outcome(
-            job.source, {}, error="its process ended early (out of memory?); try a smaller -j"
+            job.source, Done({}), error="its process ended early (out of memory?); try a smaller -j"
         )
 
 

@@ -8,7 +8,7 @@ import click
 
 import astro_vq
 
-from .batch import Job, plan_jobs, report_outcomes, run_jobs
+from .batch import Done, Job, plan_jobs, report_outcomes, run_jobs
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, parse_max_error, pass_console, verbosity_options
 
@@ -128,10 +128,10 @@ def compress(
     )
 
 
-def compress_one(job: Job, **choices: Any) -> tuple[dict[str, Any], tuple[str, ...]]:  # noqa: ANN401
-    """Compress one file; return its JSON object and notes."""
+def compress_one(job: Job, **choices: Any) -> Done:  # noqa: ANN401
+    """Compress one file; return what came of it."""
     result: CompressionResult = astro_vq.compress(job.source, job.output, **choices)
-    return result.to_dict(), tuple(result.notes)
+    return Done(result.to_dict(), result.notes)
 
 
 def compression_table(name_width: int) -> Table:

@@ -8,7 +8,7 @@ import click
 
 import astro_vq
 
-from .batch import Job, plan_jobs, report_outcomes, run_jobs
+from .batch import Done, Job, plan_jobs, report_outcomes, run_jobs
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, parse_section, pass_console, verbosity_options
 
@@ -98,10 +98,10 @@ def original_name(name: str) -> str | None:
     return stem or None
 
 
-def decompress_one(job: Job, **choices: Any) -> tuple[dict[str, Any], tuple[str, ...]]:  # noqa: ANN401
-    """Decompress one file; return its JSON object and notes."""
+def decompress_one(job: Job, **choices: Any) -> Done:  # noqa: ANN401
+    """Decompress one file; return what came of it."""
     result: DecompressionResult = astro_vq.decompress(job.source, job.output, **choices)
-    return result.to_dict(), tuple(result.notes)
+    return Done(result.to_dict(), result.notes, result.damaged)
 
 
 def row_of(result: dict[str, Any]) -> list[str]:

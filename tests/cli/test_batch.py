@@ -50,6 +50,7 @@ def test_an_unclear_output_is_wrong_usage(names, options, message):
 
 WORK = """
 import os
+from astro_vq.cli.batch import Done
 from astro_vq.errors import DataError
 
 def work(job):
@@ -57,7 +58,7 @@ def work(job):
         raise DataError("bad: no image")
     if job.source.name == "dead":
         os._exit(1)
-    return {"input": job.source.name, "process": os.getpid()}, ("a note",)
+    return Done({"input": job.source.name, "process": os.getpid()}, ("a note",))
 """
 
 
@@ -82,8 +83,8 @@ def test_a_bad_file_does_not_stop_the_others(tmp_path, work, processes):
     assert [outcome.error for outcome in outcomes] == ["", "bad: no image", ""]
     assert outcomes[1].to_dict() == {"input": "bad", "error": "bad: no image"}
     assert "DataError" in outcomes[1].trace
-    assert outcomes[2].notes == ("a note",)
-    assert (outcomes[0].result["process"] == os.getpid()) == (processes == 1)
+    assert outcomes[2].done.notes == ("a note",)
+    assert (outcomes[0].done.result["process"] == os.getpid()) == (processes == 1)
     assert (tmp_path / "new").is_dir()
 
 
