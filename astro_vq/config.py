@@ -210,6 +210,9 @@ class ModelConfig(_Checked):
         Compare directions rather than positions.
     depth : int
         Most codes per position (`residual`).
+    stop : float
+        Mean squared residual per latent number at which a position takes no further code
+        (`residual`).
     levels : tuple of int
         Levels per latent channel (`finite-scalar`).
     gradient : {'straight-through', 'rotation'}
@@ -254,6 +257,7 @@ class ModelConfig(_Checked):
     restart: bool = True
     cosine: bool = False
     depth: int = 1
+    stop: float = 0.0
     levels: tuple[int, ...] = ()
     gradient: Literal["straight-through", "rotation"] = "straight-through"
     reconstruction: Literal["nll", "data-variance"] = "nll"
@@ -284,6 +288,7 @@ class ModelConfig(_Checked):
             "likelihood_floor",
             "likelihood_lag",
             "commitment",
+            "stop",
             "beta",
             "flux_weight",
             "spectrum_weight",

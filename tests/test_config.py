@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_vq.config import (
@@ -29,6 +29,7 @@ def test_defaults_are_those_of_the_contract():
     assert config.format == 1
 
 
+@settings(deadline=None)
 @given(
     directories=st.lists(st.text(max_size=8), max_size=3),
     size=st.integers(1, 4096),

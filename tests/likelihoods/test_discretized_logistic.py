@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
@@ -21,6 +21,7 @@ def single(location, scale, shape=(1, 1, 1, 1, 1)):
     return LogisticParameters(torch.zeros(shape, dtype=torch.float64), location, log_scale, none)
 
 
+@settings(deadline=None)
 @given(location=st.floats(-5, 5), scale=st.floats(0.05, 20), width=st.floats(0.1, 2))
 def test_the_mass_of_each_bin_is_a_difference_of_distribution_functions(location, scale, width):
     likelihood = DiscretizedLogistic(bin_width=width, lowest=-2.0, highest=-2.0 + 8 * width)

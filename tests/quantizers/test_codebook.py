@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_vq.quantizers import codebook
 from astro_vq.quantizers.codebook import cluster_sums, draw_rows, find_nearest, run_kmeans
 
 
+@settings(deadline=None)
 @given(
     rows=st.integers(0, 40), codes=st.integers(1, 20), dim=st.integers(1, 9), seed=st.integers(0, 9)
 )
