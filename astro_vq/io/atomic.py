@@ -1,0 +1,109 @@
+"""Write a file under a temporary name and give it its real name only when it is complete."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """Open a new binary file that appears under its name only when the block ends well.
+
+    The bytes go to a hidden temporary file in the same folder; at the end they are flushed to
+    disk and the file is renamed. Any exception, `KeyboardInterrupt` included, removes it, so
+    that a full disk or an interrupted run leaves neither half a file nor a damaged old one.
+
+    Parameters
+    ----------
+    path : path-like
+        Name of the file to write. A symbolic link is followed.
+    overwrite : bool
+        Replace a file that exists; otherwise it is an error.
+
+    Yields
+    ------
+    file object
+        Opened for binary reading and writing, seekable.
+
+    Raises
+    ------
+    FileExistsError
+        The file exists and `overwrite` is false (also when it appears while writing), or the
+        name belongs to something that is no regular file.
+    FileNotFoundError
+        The folder does not exist.
+    """
+    target = Path(os.path.realpath(path))
+    _check_target(target, Path(path), overwrite=overwrite)
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+    descriptor, name = tempfile.mkstemp(
+        prefix=f".{target.name[:200]}.", suffix=".part", dir=target.parent
+    )
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(PermissionError):  # file systems without modes
+            temporary.chmod(mode)
+        _rename(temporary, target, Path(path), overwrite=overwrite)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _check_target(target: Path, shown: Path, *, overwrite: bool) -> None:
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {shown}: the folder {target.parent} does not exist")
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise FileExistsError(f"cannot write {shown}: it exists and is no regular file")
+    if not overwrite:
+        raise _exists(shown)
+
+
+def _exists(shown: Path) -> FileExistsError:
+    return FileExistsError(
+        f"{shown} exists already; use --overwrite (overwrite=True in Python) to replace it, "
+        "or choose another output"
+    )
+
+
+def _rename(temporary: Path, target: Path, shown: Path, *, overwrite: bool) -> None:
+    """Give the finished file its name; without `overwrite` never over another file."""
+    if overwrite:
+        temporary.replace(target)
+        return
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        raise _exists(shown) from None
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise _exists(shown) from None
+        temporary.rename(target)
+    else:
+        temporary.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the folder's entry of the new name, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
