@@ -5,9 +5,14 @@ from typing import Self
 from torch import Tensor
 
 from astro_vq.config import ModelConfig
-from astro_vq.likelihoods import LIKELIHOODS
-from astro_vq.models.base import LossTerms, Model, PixelBatch, finish_terms, prepare
-from astro_vq.models.networks import NETWORKS
+from astro_vq.models.base import (
+    LossTerms,
+    Model,
+    PixelBatch,
+    build_parts,
+    finish_terms,
+    prepare,
+)
 
 
 class Autoencoder(Model):
@@ -24,10 +29,7 @@ class Autoencoder(Model):
     @classmethod
     def from_config(cls, config: ModelConfig, channels: int) -> Self:
         """Build an untrained model; see `Model.from_config`."""
-        likelihood = LIKELIHOODS[config.likelihood](config)
-        networks = NETWORKS[config.network](
-            config, channels, config.latent_channels, likelihood.raw_channels(channels)
-        )
+        networks, likelihood = build_parts(config, channels, encoded=config.latent_channels)
         return cls(
             networks.encoder,
             networks.decoder,

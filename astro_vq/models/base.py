@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from astro_vq.config import ModelConfig
-from astro_vq.likelihoods import Likelihood
+from astro_vq.likelihoods import LIKELIHOODS, Likelihood
 from astro_vq.likelihoods.base import fill_masked
+from astro_vq.models.networks import NETWORKS, Networks
+from astro_vq.models.statistics import flux_mismatch, spectrum_mismatch
 
 LossTerms = dict[str, Tensor]
 """Named terms of a loss, each of shape (); the key ``loss`` is what to minimise."""
@@ -71,6 +73,30 @@ def prepare(batch: PixelBatch) -> Prepared:
     return Prepared(pixels, mask, getattr(batch, "scale", None), count.to(pixels))
 
 
+class Parts(NamedTuple):
+    """What every model is made of."""
+
+    networks: Networks
+    likelihood: Likelihood[Any]
+
+
+def build_parts(config: ModelConfig, channels: int, *, encoded: int) -> Parts:
+    """Build encoder, decoder and likelihood.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Which.
+    channels : int
+        Bands of the images.
+    encoded : int
+        Channels of the encoder's output.
+    """
+    likelihood = LIKELIHOODS[config.likelihood](config)
+    raw = likelihood.raw_channels(channels)
+    return Parts(NETWORKS[config.network](config, channels, encoded, raw), likelihood)
+
+
 class Model(nn.Module, ABC):
     """Base class of models: encoder, decoder and likelihood are finished parts.
 
@@ -86,7 +112,15 @@ class Model(nn.Module, ABC):
         Pixels per latent position along each axis.
     halo : int
         Latent positions of context that make a window's result that of the whole image.
+
+    Attributes
+    ----------
+    flux_weight, spectrum_weight : float
+        Weights of `flux_mismatch` and `spectrum_mismatch` in the loss; zero leaves them out.
     """
+
+    flux_weight: float = 0.0
+    spectrum_weight: float = 0.0
 
     def __init__(
         self,
@@ -188,14 +222,30 @@ class Model(nn.Module, ABC):
         if prepared.mask is not None:
             error = torch.where(prepared.mask, error, torch.zeros((), dtype=error.dtype))
         per_dim = -log_prob.sum() / prepared.dimensions
-        return {
+        return self._statistics_terms(prepared, parameters) | {
             "nll": -log_prob.mean(),
             "nll_per_dim": per_dim,
             "bits_per_dim": per_dim / math.log(2),
             "mse": error.square().sum() / prepared.dimensions,
         }
 
+    def _statistics_terms(self, prepared: Prepared, parameters: tuple[Tensor, ...]) -> LossTerms:
+        """Return ``flux`` and ``spectrum``, weighted, where they have a weight."""
+        terms: LossTerms = {}
+        arguments = (prepared.pixels, self.likelihood.mean(parameters), prepared.mask)
+        if self.flux_weight:
+            terms["flux"] = self.flux_weight * flux_mismatch(*arguments)
+        if self.spectrum_weight:
+            terms["spectrum"] = self.spectrum_weight * spectrum_mismatch(*arguments)
+        return terms
+
 
 def finish_terms(loss: Tensor, terms: LossTerms) -> LossTerms:
-    """Return ``loss`` first, with its gradient, and the other terms detached."""
+    """Return ``loss`` first, with its gradient, and the other terms detached.
+
+    Terms ``flux`` and ``spectrum`` come weighted and are added to the loss here.
+    """
+    for name in ("flux", "spectrum"):
+        if name in terms:
+            loss = loss + terms[name]
     return {"loss": loss} | {name: value.detach() for name, value in terms.items()}

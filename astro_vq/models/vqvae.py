@@ -6,9 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from astro_vq.config import ModelConfig
-from astro_vq.likelihoods import LIKELIHOODS, Likelihood
-from astro_vq.models.base import LossTerms, Model, PixelBatch, Prepared, finish_terms, prepare
-from astro_vq.models.networks import NETWORKS
+from astro_vq.likelihoods import Likelihood
+from astro_vq.models.base import (
+    LossTerms,
+    Model,
+    PixelBatch,
+    Prepared,
+    build_parts,
+    finish_terms,
+    prepare,
+)
 from astro_vq.quantizers import QUANTIZERS, Quantizer
 
 
@@ -73,10 +80,7 @@ class VQVAE(Model):
     @classmethod
     def from_config(cls, config: ModelConfig, channels: int) -> Self:
         """Build an untrained model; see `Model.from_config`."""
-        likelihood = LIKELIHOODS[config.likelihood](config)
-        networks = NETWORKS[config.network](
-            config, channels, config.latent_channels, likelihood.raw_channels(channels)
-        )
+        networks, likelihood = build_parts(config, channels, encoded=config.latent_channels)
         return cls(
             networks.encoder,
             networks.decoder,
