@@ -21,6 +21,13 @@ from astro_vq.io.atomic import atomic_writer
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Blue, vermilion, green, purple, orange, sky blue, black."""
 
+STYLES: dict[str, dict[str, Any]] = {
+    "line": {"linewidth": 1.2},
+    "points": {"linewidth": 1.6, "marker": "o", "markersize": 3.5},
+    "level": {"linewidth": 1.4, "linestyle": "--"},
+}
+"""How each style of a curve is drawn."""
+
 RESIDUAL_LIMIT = 5.0
 """Residuals are shown from minus to plus this many sigma."""
 
@@ -109,11 +116,7 @@ def _draw_panel(ax: Axes, panel: CurvePanel) -> None:
     ax.set_title(panel.title, loc="left", fontsize=11)
     positive = True
     for number, curve in enumerate(c for c in panel.curves if len(c.x)):
-        settings: dict[str, Any] = {
-            "line": {"linewidth": 1.2},
-            "points": {"linewidth": 1.6, "marker": "o", "markersize": 3.5},
-            "level": {"linewidth": 1.4, "linestyle": "--"},
-        }[curve.style]
+        settings = STYLES[curve.style]
         colour = COLOURS[-1] if curve.style == "level" else COLOURS[number % (len(COLOURS) - 1)]
         ax.plot(curve.x, curve.y, label=curve.label, color=colour, **settings)
         positive &= min(curve.y) > 0
@@ -155,7 +158,7 @@ def draw_reconstructions(examples: Sequence[Example]) -> Figure:
                 titles = ("original", "reconstruction", "residual")
                 for ax, title in zip(axes, titles, strict=True):
                     ax.set_title(title, fontsize=11)
-            shown = _draw_example(axes, examples[number])
+            shown = _draw_example(list(axes), examples[number])
     if shown is not None:
         label = r"(original - reconstruction) / $\sigma$"
         figure.colorbar(shown, ax=grid[:, -1], shrink=0.6, label=label, extend="both")
@@ -256,6 +259,6 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 110) -> None:
     """
     figure.set_dpi(dpi)
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     with atomic_writer(path, overwrite=True) as file:
         file.write(buffer.getvalue())

@@ -25,6 +25,7 @@ CHANGEABLE = frozenset(
     {
         *("steps", "time_budget", "learning_rate", "schedule", "warmup", "clip"),
         *("precision", "device", "threads", "workers"),
+        *("fits_dir", "hdf5"),  # the images in them are checked to be the same
         *("log_every", "validate_every", "checkpoint_every"),
     }
 )
