@@ -1,0 +1,264 @@
+"""One image HDU into its table of tiles, a strip at a time."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_vq.codec.container import Layout, TileGrid, pack_side
+from astro_vq.codec.header import StoredHeader, store_header
+from astro_vq.codec.image_header import ImageHeader
+from astro_vq.codec.pixels import PixelSpec, encode_tiles, fit_shared
+from astro_vq.codec.placing import spanned
+from astro_vq.codec.planning import Plan, Request, plan_image, read_tile, sample_tiles
+from astro_vq.codec.stored_image import BATCH_PIXELS
+from astro_vq.codec.writer import ContainerWriter, ImageWriter
+from astro_vq.io.cards import format_card
+
+if TYPE_CHECKING:
+    from astro_vq.codec.token_layer import TokenLayerMaker, TokenQuality
+    from astro_vq.codec.windows import WindowedModel
+
+_WIDE_BYTES = 2**30
+_SHARED_PIXELS = 2**20
+
+
+class SourceImage(Protocol):
+    """An image HDU of the input: `astro_vq.io.fits.FitsHDU` is one."""
+
+    @property
+    def header_bytes(self) -> bytes:
+        """Header, END and padding included."""
+        ...
+
+    @property
+    def padding(self) -> bytes:
+        """What fills the last block of the data; b'' when it is zeros."""
+        ...
+
+    def read_stored(self, plane: int, ys: slice, xs: slice) -> NDArray[Any]:
+        """Return stored values of a rectangle of a plane."""
+        ...
+
+
+class EncodedImage(NamedTuple):
+    """What became of an image.
+
+    Attributes
+    ----------
+    plan : Plan
+        What was promised.
+    pixels : int
+        Number of pixels.
+    pixel_bytes, token_bytes, tiles : int
+        Streams and their number.
+    details : dict
+        JSON-able; for the result.
+    """
+
+    plan: Plan
+    pixels: int
+    pixel_bytes: int
+    token_bytes: int
+    tiles: int
+    details: dict[str, Any]
+
+
+class ImageEncoder:
+    """Writes images into a container.
+
+    Parameters
+    ----------
+    writer : ContainerWriter
+        Where to.
+    request : Request
+        Fidelity and bound asked for.
+    model : WindowedModel or None
+        For tokens; None leaves them out.
+    effort : int
+        1 (fast) to 9 (small).
+    tile_size : int
+        Side of a tile in pixels.
+    """
+
+    def __init__(
+        self,
+        writer: ContainerWriter,
+        request: Request,
+        model: "WindowedModel | None",
+        *,
+        effort: int,
+        tile_size: int,
+    ) -> None:
+        self._writer = writer
+        self._request = request
+        self._model = model
+        self._effort = effort
+        self._tile_size = tile_size
+
+    def encode(self, image: SourceImage, info: ImageHeader) -> EncodedImage:
+        """Add one image.
+
+        Parameters
+        ----------
+        image : SourceImage
+            The image; also one without any pixel.
+        info : ImageHeader
+            What its header says.
+        """
+        grid = TileGrid.for_shape(info.shape, self._tile_size)
+        header = store_header(image.header_bytes)
+        if grid.count == 0 and not header.patch and not image.padding:
+            self._writer.add_header([format_card("AVQFID", "lossless")], header.cards)
+            return EncodedImage(Plan("lossless"), 0, 0, 0, 0, {})
+        plan = plan_image(image, info, grid, self._request)
+        tokens = self._make_tokens(image, info, grid)
+        if plan.fidelity == "tokens" and tokens is None:
+            plan = Plan("lossless", note="kept lossless: the model does not take its bands")
+        spec = PixelSpec(dtype=info.dtype, bound=plan.stored_bound, blank=info.stored_blank)
+        shared = (
+            fit_shared(
+                [_masked(tile, info, plan) for tile in sample_tiles(image, grid, _SHARED_PIXELS)],
+                spec,
+                effort=self._effort,
+            )
+            if grid.count
+            else b""
+        )
+        side = _side(header, image.padding, shared, tokens)
+        cards = _cards(grid, plan, None)
+        table = ImageWriter(
+            self._writer.file,
+            Layout(
+                tokens is not None, wide=grid.pixels * np.dtype(info.dtype).itemsize > _WIDE_BYTES
+            ),
+            count=grid.count,
+            has_side=bool(side),
+            originals=header.cards,
+            n_cards=len(cards),
+        )
+        for numbers, tiles in _batches(image, grid):
+            streams = self._encode_pixels(tiles, info, plan, spec, shared)
+            for number, stream in zip(numbers, streams, strict=True):
+                table.add(grid.tile(number), tokens.stream(number) if tokens else b"", stream)
+        quality = tokens.measure() if tokens is not None and plan.fidelity == "tokens" else None
+        table.finish(_cards(grid, plan, quality), side)
+        details = _details(plan, grid, quality)
+        return EncodedImage(
+            plan, grid.pixels, table.pixel_bytes, table.token_bytes, grid.count, details
+        )
+
+    def _make_tokens(
+        self, image: SourceImage, info: ImageHeader, grid: TileGrid
+    ) -> "TokenLayerMaker | None":
+        if self._model is None or grid.count == 0:
+            return None
+        if not fits_model(info, self._model.layer.channels):
+            return None
+        from astro_vq.codec.token_layer import TokenLayerMaker  # torch only when it is needed
+
+        return TokenLayerMaker(image, info, grid, self._model)
+
+    def _encode_pixels(
+        self,
+        tiles: list[NDArray[Any]],
+        info: ImageHeader,
+        plan: Plan,
+        spec: PixelSpec,
+        shared: bytes,
+    ) -> list[bytes]:
+        if plan.fidelity != "tokens":
+            return encode_tiles(tiles, spec, shared=shared, effort=self._effort)
+        streams = [b""] * len(tiles)
+        holed = [i for i, tile in enumerate(tiles) if info.missing(tile).any()]
+        masks = [_masked(tiles[i], info, plan) for i in holed]
+        for i, stream in zip(
+            holed, encode_tiles(masks, spec, shared=shared, effort=self._effort), strict=True
+        ):
+            streams[i] = stream
+        return streams
+
+
+def fits_model(info: ImageHeader, channels: int) -> bool:
+    """Whether a model of so many bands can take an image: single planes, or a stack of bands."""
+    if channels == 1:
+        return bool(info.shape)
+    return len(info.shape) >= 3 and info.shape[-3] == channels
+
+
+def _masked(tile: NDArray[Any], info: ImageHeader, plan: Plan) -> NDArray[Any]:
+    """Return the stored values; for tokens only those of missing pixels."""
+    if plan.fidelity != "tokens":
+        return tile
+    return np.where(info.missing(tile), tile, np.array(info.present, tile.dtype))
+
+
+def _batches(image: SourceImage, grid: TileGrid) -> Iterator[tuple[list[int], list[NDArray[Any]]]]:
+    """Yield numbers and stored values of tiles, in order, as many as are coded together."""
+    per_tile = grid.tile_height * grid.tile_width
+    numbers: list[int] = []
+    tiles: list[NDArray[Any]] = []
+    step = max(BATCH_PIXELS // per_tile, 1)
+    for strip in grid.strips():
+        for first in range(strip.start, strip.stop, step):
+            part = range(first, min(first + step, strip.stop))
+            place = spanned(grid.tile(part.start), grid.tile(part.stop - 1))
+            values = read_tile(image, place)
+            for number in part:
+                tile = grid.tile(number)
+                left = tile.x0 - place.x0
+                tiles.append(np.ascontiguousarray(values[:, left : left + tile.nx]))
+                numbers.append(number)
+            if len(numbers) + len(part) > step:
+                yield numbers, tiles
+                numbers, tiles = [], []
+    if numbers:
+        yield numbers, tiles
+
+
+def _side(
+    header: StoredHeader, padding: bytes, shared: bytes, tokens: "TokenLayerMaker | None"
+) -> bytes:
+    records = {"HEAD": header.patch, "PADD": padding, "PIXS": shared}
+    return pack_side(records | (tokens.records() if tokens else {}))
+
+
+def _cards(grid: TileGrid, plan: Plan, quality: "TokenQuality | None") -> list[bytes]:
+    """Return our own cards; their number does not depend on the measured quality."""
+    cards = [
+        format_card("AVQFID", plan.fidelity, "fidelity of this image"),
+        format_card("AVQTILE1", grid.tile_width, "columns of a tile"),
+        format_card("AVQTILE2", grid.tile_height, "rows of a tile"),
+    ]
+    if plan.fidelity == "max-error":
+        cards.append(format_card("AVQERR", plan.bound, "largest error of a pixel, image unit"))
+        if plan.stored_bound != plan.bound:
+            cards.append(format_card("AVQBOUND", plan.stored_bound, "the same in stored units"))
+    if plan.fidelity == "tokens":
+        rms = quality.rms / plan.sigma if quality and plan.sigma else 0.0
+        largest = quality.largest if quality else 0.0
+        cards += [
+            format_card("AVQSIGMA", plan.sigma or 0.0, "noise of a pixel, image unit"),
+            format_card("AVQRMS", _finite(rms), "rms error of the tokens, in sigma"),
+            format_card("AVQWORST", _finite(largest), "largest error of the tokens, image unit"),
+        ]
+    return cards
+
+
+def _details(plan: Plan, grid: TileGrid, quality: "TokenQuality | None") -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "fidelity": plan.fidelity,
+        "max_error": None if plan.fidelity == "tokens" else plan.bound,
+        "sigma": plan.sigma,
+        "tiles": grid.count,
+        "tile": [grid.tile_height, grid.tile_width],
+    }
+    if quality is not None and plan.sigma:
+        details["rms_error_sigma"] = _finite(quality.rms / plan.sigma)
+        details["largest_error"] = _finite(quality.largest)
+    return details
+
+
+def _finite(value: float) -> float:
+    return value if np.isfinite(value) else float(np.finfo(np.float64).max)

@@ -1,0 +1,214 @@
+"""What is promised for each image: its fidelity and its bound, asked for or by default."""
+
+import re
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_vq.codec.container import TileGrid
+from astro_vq.codec.image_header import ImageHeader
+from astro_vq.data.noise import pixel_noise
+from astro_vq.types import FIDELITIES, Fidelity, TileGeometry
+
+DEFAULT_SIGMAS = 0.03125
+"""Default bound of floating point images, in units of their noise: 1/32 (q = 16)."""
+
+_SAMPLED_PIXELS = 2**22
+_SCALING_PIXELS = 2**20
+_ROUNDING = 1 - 2.0**-40
+"""Taken off a bound that is converted by BSCALE, so that rounding cannot exceed it."""
+
+_FLAGS = re.compile(r"DQ|MASK|MSK|BPM|BADPIX|FLAGS?|DATAQUAL\w*|QUALITY|BITMASK|DQ_?\w*|MASK_?\w*")
+"""Names of images whose integers are flags, not brightness."""
+
+
+class MaxError(NamedTuple):
+    """A bound as asked for.
+
+    Attributes
+    ----------
+    value : float
+        Above 0 and finite.
+    in_sigma : bool
+        Whether it is in units of the noise rather than of the image.
+    """
+
+    value: float
+    in_sigma: bool
+
+    @classmethod
+    def parse(cls, asked: str | float) -> "MaxError":
+        """Read ``0.1``, ``'0.1'`` or ``'0.125sigma'``.
+
+        Raises
+        ------
+        ValueError
+            It is no number, not above 0, or not finite.
+        """
+        text = str(asked).strip().lower()
+        try:
+            value = float(text.removesuffix("sigma"))
+        except ValueError:
+            raise ValueError(
+                f"max_error must be a number such as 0.5 or '0.125sigma', got {asked!r}"
+            ) from None
+        if not 0 < value < float("inf"):
+            raise ValueError(
+                f"max_error must be above 0 and finite, got {asked!r}; without any error: "
+                "fidelity='lossless'"
+            )
+        return cls(value, text.endswith("sigma"))
+
+
+class Request(NamedTuple):
+    """What the caller asked for.
+
+    Attributes
+    ----------
+    fidelity : Fidelity or None
+        None chooses by the type of each image.
+    max_error : MaxError
+        Bound of lossy images.
+    """
+
+    fidelity: Fidelity | None
+    max_error: MaxError
+
+    @classmethod
+    def make(cls, fidelity: str | None, max_error: str | float | None) -> "Request":
+        """Check what was asked for.
+
+        Raises
+        ------
+        ValueError
+            The fidelity is unknown, or has no bound.
+        """
+        if fidelity is not None and fidelity not in FIDELITIES:
+            raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, got {fidelity!r}")
+        if max_error is None:
+            return cls(fidelity, MaxError(DEFAULT_SIGMAS, in_sigma=True))
+        if fidelity not in (None, "max-error"):
+            raise ValueError(f"max_error goes with fidelity 'max-error', not with {fidelity!r}")
+        return cls("max-error", MaxError.parse(max_error))
+
+
+class Plan(NamedTuple):
+    """What is promised for one image.
+
+    Attributes
+    ----------
+    fidelity : Fidelity
+        Of this image.
+    bound : float
+        Largest error in the unit of the image; 0 when lossless (and for tokens).
+    stored_bound : float
+        The same in stored units.
+    sigma : float or None
+        Noise that the bound was derived from, in the unit of the image.
+    note : str
+        Why this is not what was asked for; '' when it is.
+    """
+
+    fidelity: Fidelity
+    bound: float = 0.0
+    stored_bound: float = 0.0
+    sigma: float | None = None
+    note: str = ""
+
+
+class StoredPixels(Protocol):
+    """What is read of an image: `astro_vq.io.fits.FitsHDU` is one."""
+
+    def read_stored(self, plane: int, ys: slice, xs: slice) -> NDArray[Any]:
+        """Return stored values of a rectangle of a plane."""
+        ...
+
+
+def plan_image(image: StoredPixels, info: ImageHeader, grid: TileGrid, request: Request) -> Plan:
+    """Decide what to promise for an image.
+
+    Integers are kept lossless by default, floating point images to 1/32 of their noise. Whatever
+    is asked for, images that are flags by their name, and such whose noise cannot be measured
+    where it is needed, are kept lossless, which is a better promise than any bound.
+
+    Parameters
+    ----------
+    image : StoredPixels
+        The image.
+    info : ImageHeader
+        What its header says.
+    grid : TileGrid
+        Its tiles, of which some are looked at.
+    request : Request
+        What was asked for.
+    """
+    fidelity = request.fidelity or ("max-error" if info.is_float else "lossless")
+    if fidelity == "lossless" or grid.count == 0:
+        return Plan("lossless")
+    if not info.is_float and _FLAGS.fullmatch(info.name.strip().upper()):
+        return Plan("lossless", note=f"kept lossless: the name {info.name!r} says that it is flags")
+    if fidelity == "max-error" and not request.max_error.in_sigma:
+        return _bounded(info, request.max_error.value, None)
+    sigma = measure_noise(image, info, grid)
+    if sigma == 0:
+        return Plan("lossless", note="kept lossless: its noise cannot be measured (constant?)")
+    if fidelity == "tokens":
+        return Plan("tokens", sigma=sigma)
+    return _bounded(info, request.max_error.value * sigma, sigma)
+
+
+def _bounded(info: ImageHeader, bound: float, sigma: float | None) -> Plan:
+    stored = bound
+    if info.is_scaled and abs(info.bscale) != 1.0:
+        stored = bound / abs(info.bscale) * _ROUNDING
+    if not info.is_float and stored < 1:
+        return Plan(
+            "lossless", sigma=sigma, note=f"kept lossless: {bound:.4g} is below one integer step"
+        )
+    if not (np.isfinite(stored) and np.isfinite(bound) and stored > 0):
+        return Plan(
+            "lossless", sigma=sigma, note=f"kept lossless: a bound of {bound:.4g} is no use"
+        )
+    return Plan("max-error", bound, stored, sigma)
+
+
+def measure_noise(image: StoredPixels, info: ImageHeader, grid: TileGrid) -> float:
+    """Return the noise of an image by `pixel_noise` of tiles spread over it; 0 if there is none."""
+    tiles = [info.to_physical(tile) for tile in sample_tiles(image, grid, _SAMPLED_PIXELS)]
+    return float(pixel_noise([tile for tile in tiles if tile.size]))
+
+
+def sample_tiles(image: StoredPixels, grid: TileGrid, pixels: int) -> list[NDArray[Any]]:
+    """Return about this many pixels as stored tiles, spread evenly over the image."""
+    wanted = max(pixels // (grid.tile_height * grid.tile_width), 1)
+    return [read_tile(image, grid.tile(number)) for number in _spread(grid.count, wanted)]
+
+
+def sample_plane(
+    image: StoredPixels, info: ImageHeader, grid: TileGrid, plane: int
+) -> NDArray[np.float64]:
+    """Return a plane, or tiles of it one below the other, as physical values."""
+    if grid.height * grid.width <= _SCALING_PIXELS:
+        whole = slice(0, grid.height), slice(0, grid.width)
+        return info.to_physical(image.read_stored(plane, *whole))
+    columns = grid.width // grid.tile_width
+    wanted = max(_SCALING_PIXELS // (grid.tile_height * grid.tile_width), 1)
+    tiles = []
+    for number in _spread(grid.height // grid.tile_height * columns, wanted):
+        row, column = divmod(number, columns)
+        tile = grid.tile(plane * grid.per_plane + row * grid.columns + column)
+        tiles.append(info.to_physical(read_tile(image, tile)))
+    return np.concatenate(tiles)
+
+
+def read_tile(image: StoredPixels, tile: TileGeometry) -> NDArray[Any]:
+    """Return the stored values of a tile."""
+    return np.ascontiguousarray(image.read_stored(tile.plane, *tile.slices))
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Return at most `wanted` of `count` numbers, evenly spread."""
+    if count <= wanted:
+        return list(range(count))
+    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]

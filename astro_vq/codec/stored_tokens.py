@@ -1,0 +1,164 @@
+"""The tokens of one image of an `.avq` file, and the model's mean of them."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_vq.codec.container import unpack_scalings
+from astro_vq.codec.placing import paste, shifted
+from astro_vq.codec.stored_tiles import OnDamage, TileDamage, TileTable
+from astro_vq.codec.tokens import TokenLayer, TokenTable, decode_tokens
+from astro_vq.data.scaling import Scaling
+from astro_vq.errors import FormatError
+from astro_vq.types import TileGeometry
+
+
+class TokenDecoder(Protocol):
+    """What decoding tokens asks of `astro_vq.codec.windows.WindowedModel`."""
+
+    def decode(
+        self,
+        read: Callable[[slice, slice], NDArray[np.int64]],
+        size: tuple[int, int],
+        scalings: list[Scaling],
+        ys: slice,
+        xs: slice,
+    ) -> NDArray[np.float64]:
+        """Return the mean (C, ny, nx) of a rectangle."""
+        ...
+
+
+class StoredTokens:
+    """The token layer of one image.
+
+    Parameters
+    ----------
+    table : TileTable
+        Of an image with tokens.
+    layer : TokenLayer
+        Stride, bands and codes.
+
+    Attributes
+    ----------
+    scalings : list of Scaling
+        One for each plane.
+
+    Raises
+    ------
+    FormatError
+        Header or side information are damaged.
+    """
+
+    def __init__(self, table: TileTable, layer: TokenLayer) -> None:
+        self._tiles = table
+        self._grid = table.grid
+        self.layer = layer
+        values = unpack_scalings(table.side.get("SCAL", b""))
+        if len(values) != self._grid.planes:
+            raise FormatError(
+                f"{table.where}: {len(values)} scalings for {self._grid.planes} planes"
+            )
+        self.scalings = [Scaling(float(sky), float(sigma)) for sky, sigma in values]
+        self._codes = TokenTable.from_bytes(
+            table.side.get("TOKT", b""), self.layer.depth, self.layer.codes
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape (N, K, h, w) of all tokens: N stacks of as many planes as the model has bands."""
+        stride = self.layer.stride
+        height, width = -(-self._grid.height // stride), -(-self._grid.width // stride)
+        return self._grid.planes // self.layer.channels, self.layer.depth, height, width
+
+    def read(
+        self, stack: int, ys: slice, xs: slice, *, on_damage: OnDamage | None = None
+    ) -> NDArray[np.int64]:
+        """Return the indices (K, h, w) of a rectangle of tokens.
+
+        Parameters
+        ----------
+        stack : int
+            Number of the token map: of planes ``stack * channels`` and following.
+        ys, xs : slice
+            Rows and columns, in tokens.
+        on_damage : callable, optional
+            Told of damaged tiles, whose indices become 0; without it they are an error.
+
+        Raises
+        ------
+        FormatError
+            A tile is damaged.
+        """
+        stride = self.layer.stride
+        out = np.zeros((self.layer.depth, ys.stop - ys.start, xs.stop - xs.start), np.int64)
+        y_pixels = slice(ys.start * stride, min(ys.stop * stride, self._grid.height))
+        x_pixels = slice(xs.start * stride, min(xs.stop * stride, self._grid.width))
+        plane = stack * self.layer.channels
+        for part in self._grid.overlapping(plane, y_pixels, x_pixels):
+            for number in part:
+                place = in_tokens(self._grid.tile(number), stride)
+                try:
+                    stream = self._tiles.stream(number, "TOKENS")
+                    shape = (self.layer.depth, place.ny, place.nx)
+                    values = decode_tokens(stream, shape, self._codes)
+                except FormatError as err:
+                    self._tiles.report(number, err, on_damage)
+                    continue
+                paste(out, values, place, ys, xs)
+        return out
+
+    def decode(
+        self,
+        plane: int,
+        ys: slice,
+        xs: slice,
+        *,
+        model: TokenDecoder,
+        on_damage: OnDamage | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the model's mean of a rectangle of a plane, in the unit of the image.
+
+        Parameters
+        ----------
+        plane : int
+            Number of the plane.
+        ys, xs : slice
+            Rows and columns, within the plane.
+        model : TokenDecoder
+            The model that made the tokens.
+        on_damage : callable, optional
+            Told of damaged tiles; every pixel that one had a part in becomes NaN. Without it
+            they are an error.
+
+        Returns
+        -------
+        ndarray of float64, shape (ny, nx)
+        """
+        stack, channel = divmod(plane, self.layer.channels)
+        lost: list[TileDamage] = []
+
+        def note(damage: TileDamage) -> None:
+            lost.append(damage)
+            if on_damage is not None:
+                on_damage(damage)
+
+        def read(tys: slice, txs: slice) -> NDArray[np.int64]:
+            return self.read(stack, tys, txs, on_damage=note if on_damage else None)
+
+        bands = self.scalings[stack * self.layer.channels : (stack + 1) * self.layer.channels]
+        size = self._grid.height, self._grid.width
+        mean: NDArray[np.float64] = model.decode(read, size, bands, ys, xs)[channel]
+        reach = self.layer.halo * self.layer.stride
+        for damage in lost:
+            rows, columns = damage.tile.slices
+            mean[shifted(rows, reach, ys), shifted(columns, reach, xs)] = np.nan
+        return mean
+
+
+def in_tokens(tile: TileGeometry, stride: int) -> TileGeometry:
+    """Return the place of a tile's tokens, counted in tokens."""
+    y0, x0 = tile.y0 // stride, tile.x0 // stride
+    y1, x1 = -(-(tile.y0 + tile.ny) // stride), -(-(tile.x0 + tile.nx) // stride)
+    return TileGeometry(tile.plane, y0, x0, y1 - y0, x1 - x0)
