@@ -275,7 +275,6 @@ class Trainer:
             self.data.validation_batches(self.config.training.batch_size, limit=limit),
             device=self.device,
             step=self.position.step,
-            autocast=self.autocast,
         )
         self._validation_seconds += time.monotonic() - begun
         self.last_validation = report

@@ -27,11 +27,11 @@ def validate(
     *,
     device: torch.device,
     step: int,
-    autocast: torch.dtype | None = None,
 ) -> ValidationReport:
     """Return the loss terms of a model over batches, and those of the sky level alone.
 
-    Neither weights nor codebook nor random number generators change.
+    In float32, as models are used; neither weights nor codebook nor random number generators
+    change.
 
     Parameters
     ----------
@@ -43,8 +43,6 @@ def validate(
         Where the model is.
     step : int
         Optimiser steps done.
-    autocast : torch.dtype, optional
-        Arithmetic of the networks.
 
     Returns
     -------
@@ -64,10 +62,9 @@ def validate(
             for batch in batches:
                 moved = batch.to(device)
                 valid = float(moved.mask.sum())
-                with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-                    terms = model.loss(moved)
-                    if len(counts):
-                        counts += _count_codes(model, moved)
+                terms = model.loss(moved)
+                if len(counts):
+                    counts += _count_codes(model, moved)
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + valid * float(value)
                 pixels += valid
