@@ -8,50 +8,53 @@ import numpy.typing as npt
 
 from astro_vq.codec.coders import Spec
 from astro_vq.codec.engine_data import load_engine
-from astro_vq.codec.lattice import TAPS, Phase, count_levels, phases
+from astro_vq.codec.fit_scales import fit_scale_model
+from astro_vq.codec.lattice import KINDS, Phase, count_levels
 from astro_vq.codec.planes import Plane, middle
-from astro_vq.codec.predict import Weights, fit_phase, predict
+from astro_vq.codec.predict import choose_weights, predict, sample_phase
 from astro_vq.codec.quantize import Mapping, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
-from astro_vq.codec.statistics import measure_statistics
+from astro_vq.codec.statistics import Integers, measure_statistics
 
-_FITTED_LEVELS = 4  # coarser ones hold too few pixels to pay for their weights
+_FITTED_LEVELS = 3  # coarser ones hold too few pixels to pay for their weights
+_MEASURED_LEVELS = 2  # with statistics of their own
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
 
 
 def fit_side_information(tiles: Sequence[npt.NDArray[Any]], spec: Spec, effort: int) -> Shared:
-    """Return mapping and predictor weights fitted to sample tiles of an HDU."""
+    """Return mapping, predictor weights and statistics fitted to sample tiles of an HDU."""
     if sum(tile.size for tile in tiles) < _FEWEST_PIXELS:
         return Shared()
     mapping = default_mapping(np.concatenate([t.ravel() for t in tiles]), spec.bound)
     stacks = [s for t in tiles if (s := _complete(t, mapping, spec)) is not None]
     if not stacks:
         return Shared(mapping)
+    shared = Shared(mapping)
     levels = max(count_levels(s.shape[1:]) for s in stacks)
-    weights = {
-        phase: fit_phase([s for s in stacks if count_levels(s.shape[1:]) > phase.level], phase)
-        for phase in phases(min(levels, _FITTED_LEVELS))
-    }
-    statistics = {
-        phase: _statistics([s for s in stacks if count_levels(s.shape[1:]) > phase.level], phase, w)
-        for phase, w in weights.items()
-    }
-    return Shared(mapping, weights, statistics)
+    for level in range(min(levels, _FITTED_LEVELS)):
+        deep = [s for s in stacks if count_levels(s.shape[1:]) > level]
+        for kind in range(KINDS):
+            parts = [_fit(deep, Phase(level, 4 * kind + n), shared) for n in range(4)]
+            if level < _MEASURED_LEVELS:
+                together = (np.concatenate(part) for part in zip(*parts, strict=True))
+                shared.statistics[level, kind] = measure_statistics(*together)
+                weights = [shared.weights_of(Phase(level, 4 * kind + n)) for n in range(4)]
+                shared.scales[level, kind] = fit_scale_model(deep, level, kind, weights)
+    return shared
 
 
-def _statistics(
-    stacks: Sequence[npt.NDArray[np.int64]], phase: Phase, weights: Weights
-) -> npt.NDArray[np.int64]:
-    """Return the statistics of a phase over tiles, given its predictor."""
-    tables = load_engine()[phase.number].tables
-    parts = []
-    for stack in stacks:
-        neighbours = phase.neighbours(stack).reshape(TAPS, -1)
-        prediction = predict(neighbours, weights)
-        scale = tables.context(neighbours, prediction).scale
-        parts.append((prediction, scale, phase.pixels(stack).ravel()))
-    prediction, scale, values = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return measure_statistics(prediction, scale, values)
+def _fit(
+    stacks: Sequence[npt.NDArray[np.int64]], phase: Phase, shared: Shared
+) -> tuple[Integers, Integers, Integers]:
+    """Enter the weights of a phase if they pay; return predictions, scales and values."""
+    sample = sample_phase(stacks, phase)
+    pixels = sum(phase.pixels(s).size for s in stacks)
+    weights = choose_weights(sample, shared.weights_of(phase), pixels)
+    if weights is not None:
+        shared.weights[phase] = weights
+    prediction = predict(sample.neighbours, shared.weights_of(phase))
+    tables = load_engine()[phase.kind].tables
+    return prediction, tables.context(sample.neighbours, prediction).scale, sample.values
 
 
 def _complete(tile: npt.NDArray[Any], mapping: Mapping, spec: Spec) -> npt.NDArray[np.int64] | None:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from astro_vq.codec.bytestream import ByteReader, little_endian
 from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
-from astro_vq.codec.numbers import pack_numbers, unpack_numbers
+from astro_vq.codec.fitted import FittedPlanes
 from astro_vq.codec.modelled import ModelledPlanes
+from astro_vq.codec.numbers import pack_numbers, unpack_numbers
 from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PredictedPlanes
 from astro_vq.codec.quantize import Mapping, QuantizedTile, restore_tile
 from astro_vq.codec.shared import Shared
@@ -180,6 +181,7 @@ MAPPED_CODERS = (
     MappedCoder(2, PredictedPlanes()),
     MappedCoder(4, PackedPlanes()),
     MappedCoder(5, ModelledPlanes()),
+    MappedCoder(6, FittedPlanes()),
 )
 """Coders that take quantised tiles."""
 

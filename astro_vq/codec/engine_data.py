@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load
 
-from astro_vq.codec.lattice import PHASES
+from astro_vq.codec.lattice import KINDS
 from astro_vq.entropy.contexts import ContextTables
 from astro_vq.entropy.integer_network import IntegerNetwork
 from astro_vq.entropy.templates import Located, TemplateFamily
@@ -25,7 +25,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class PixelModel:
-    """The model of one phase.
+    """The model of one kind of phase.
 
     Parameters
     ----------
@@ -75,14 +75,14 @@ class PixelModel:
 
 @functools.cache
 def load_engine() -> tuple[PixelModel, ...]:
-    """Return the models of the three phases."""
+    """Return the models of the three kinds of phases."""
     name = f"pixels-{ENGINE_VERSION}.safetensors"
     folder = importlib.resources.files("astro_vq.pretrained")
     tensors = load((folder / "pixels" / name).read_bytes())
     tables = ContextTables(tensors["compress"], tensors["logarithm"].astype(np.int64))
     models = []
-    for number in range(PHASES):
-        mark = f"phase{number}."
+    for kind in range(KINDS):
+        mark = f"phase{kind}."
         own = {k.removeprefix(mark): v for k, v in tensors.items() if k.startswith(mark)}
         templates = TemplateFamily(own.pop("templates"))
         typical = own.pop("typical").astype(np.int64)

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
 from astro_vq.codec.engine_data import PixelModel, load_engine
 from astro_vq.codec.lattice import TAPS, Phase, coarsest, count_levels, phases
 from astro_vq.codec.numbers import pack_integers, unpack_integers
 from astro_vq.codec.planes import RANGE, Indices, Mask, Plane, middle
-from astro_vq.codec.predict import NEAREST_FOUR, predict
+from astro_vq.codec.predict import predict
 from astro_vq.codec.shared import Shared
 from astro_vq.entropy.lanes import PRECISION, Interval, LaneDecoder, encode_rounds
 from astro_vq.entropy.templates import Located
@@ -86,7 +85,7 @@ def _lanes(shape: tuple[int, int]) -> int:
 
 def _locate(work: Indices, phase: Phase, shared: Shared, model: PixelModel) -> Located:
     """Return the distribution of every pixel of a phase, (B * h * w,) in C order."""
-    weights = shared.weights.get(phase, NEAREST_FOUR)
+    weights = shared.weights_of(phase)
     neighbours = phase.neighbours(work).reshape(TAPS, -1)
     return model.locate(neighbours, predict(neighbours, weights), shared.statistics_of(phase))
 
@@ -106,7 +105,7 @@ def _encode_group(
         heads.append(encode_varint(zigzag(centre)) + sized(pack_integers(base, effort)))
     rounds: list[Interval] = []
     for phase in phases(levels):
-        model = engine[phase.number]
+        model = engine[phase.kind]
         where = _locate(work, phase, shared, model)
         pixels, holes = phase.pixels(work), phase.pixels(mask)
         guess = np.clip(where.centre >> 8, -2 * RANGE, 2 * RANGE).reshape(pixels.shape)
@@ -140,7 +139,7 @@ def _decode_group(payloads: Sequence[bytes], mask: Mask, shared: Shared) -> Indi
         streams.append(reader.rest())
     decoder = LaneDecoder(streams, _lanes(shape))
     for phase in phases(levels):
-        model = engine[phase.number]
+        model = engine[phase.kind]
         where = _locate(work, phase, shared, model)
         pixels, holes = phase.pixels(work), phase.pixels(mask)
         known = ~holes.reshape(count, -1)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
 from astro_vq.codec.lattice import coarsest, count_levels, phases
 from astro_vq.codec.numbers import pack_integers, unpack_integers
-from astro_vq.codec.predict import NEAREST_FOUR, predict, round_prediction
+from astro_vq.codec.predict import predict, round_prediction
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 
@@ -87,7 +87,7 @@ class PredictedPlanes:
         base = coarsest(work, levels)[coarsest(open_pixels, levels)]
         residuals = []
         for phase in phases(levels):
-            weights = shared.weights.get(phase, NEAREST_FOUR)
+            weights = shared.weights_of(phase)
             guess = round_prediction(predict(phase.neighbours(work), weights))
             pixels, known = phase.pixels(work), phase.pixels(open_pixels)
             residuals.append((pixels - guess)[known])
@@ -108,7 +108,7 @@ class PredictedPlanes:
         wanted = int(np.count_nonzero(open_pixels)) - base.size
         residuals, at = unpack_integers(reader.rest(), wanted), 0
         for phase in phases(levels):
-            weights = shared.weights.get(phase, NEAREST_FOUR)
+            weights = shared.weights_of(phase)
             guess = round_prediction(predict(phase.neighbours(work), weights))
             pixels, known = phase.pixels(work), phase.pixels(open_pixels)
             n = int(np.count_nonzero(known))

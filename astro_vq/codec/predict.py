@@ -7,13 +7,14 @@ prediction is integer arithmetic, the same on every machine.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.bytestream import ByteReader, encode_varint, unzigzag, zigzag
-from astro_vq.codec.lattice import TAPS, Phase
+from astro_vq.codec.bits import BitReader, BitWriter
+from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
+from astro_vq.codec.lattice import PHASES, TAPS, Phase
 from astro_vq.errors import FormatError
 
 WEIGHT_BITS = 10
@@ -21,6 +22,7 @@ FRACTION_BITS = 4  # predictions are in sixteenths of a step
 _LARGEST_WEIGHT = 1 << 14
 _RIDGE = 1e-5
 _MEDIAN_TO_SIGMA = 0.6745
+_DISCRETE = 0.3  # added to errors: one far below a step costs no fewer bits
 
 Weights = npt.NDArray[np.int64]
 
@@ -92,12 +94,18 @@ def round_prediction(prediction: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
 
 
 def encode_weights(table: dict[Phase, Weights]) -> bytes:
-    """Return fitted weights as bytes."""
-    out = encode_varint(len(table))
+    """Return fitted weights as bytes: for each phase a precision and Rice codes."""
+    bits = BitWriter()
     for phase, weights in table.items():
-        out += bytes([phase.level << 2 | phase.number])
-        out += b"".join(encode_varint(zigzag(w)) for w in weights.tolist()[1:])
-    return out
+        drop = _spare_bits(weights)
+        numbers = [zigzag(w >> drop) for w in weights.tolist()[1:]]
+        rice = min(range(12), key=lambda k: sum((v >> k) + 1 + k for v in numbers))
+        bits.put(phase.level * PHASES + phase.number, 8)
+        bits.put(drop, 4)
+        bits.put(rice, 4)
+        for v in numbers:
+            bits.put_rice(v, rice)
+    return encode_varint(len(table)) + sized(bits.to_bytes())
 
 
 def decode_weights(reader: ByteReader) -> dict[Phase, Weights]:
@@ -108,37 +116,76 @@ def decode_weights(reader: ByteReader) -> dict[Phase, Weights]:
     FormatError
         If the bytes are damaged.
     """
+    count = reader.varint(256)
+    bits = BitReader(reader.sized())
     table: dict[Phase, Weights] = {}
-    for _ in range(reader.varint(64)):
-        head = reader.byte()
-        phase = Phase(head >> 2, head & 3)
-        if phase.number == 3:
-            raise FormatError("damaged pixel stream: there are three phases a level")
-        rest = [unzigzag(reader.varint(1 << 20)) for _ in range(TAPS - 1)]
+    for _ in range(count):
+        phase = Phase(*divmod(bits.take(8), PHASES))
+        drop, rice = bits.take(4), bits.take(4)
+        rest = [unzigzag(bits.take_rice(rice, 1 << 18)) << drop for _ in range(TAPS - 1)]
+        if max(map(abs, rest)) >= 2 * _LARGEST_WEIGHT:
+            raise FormatError("damaged pixel stream: a predictor weight is out of range")
         table[phase] = np.array([(1 << WEIGHT_BITS) - sum(rest), *rest], np.int64)
     return table
 
 
-def fit_phase(stacks: Sequence[npt.NDArray[Any]], phase: Phase, limit: int = 200_000) -> Weights:
-    """Return weights of one phase fitted over tiles.
+def _spare_bits(weights: Weights) -> int:
+    """Return how many low bits are zero in all weights but the first."""
+    together = int(np.bitwise_or.reduce(np.abs(weights[1:])))
+    return min((together & -together).bit_length() - 1, 8) if together else 8
 
-    Parameters
-    ----------
-    stacks : sequence of ndarray, shape (B, H, W) each
-        Complete tiles of integers, of one shape per stack.
-    phase : Phase
-        Which pixels to predict.
-    limit : int
-        At most about so many pixels are used, taken at a regular stride.
 
-    Returns
-    -------
-    ndarray of int64, shape (24,)
-    """
+def coarsen(weights: Weights, drop: int) -> Weights:
+    """Return weights whose lowest `drop` bits are zero; they still add up to one."""
+    rounded = (weights + (1 << drop >> 1)) >> drop << drop
+    rounded[0] += (1 << WEIGHT_BITS) - rounded.sum()
+    return rounded
+
+
+class PhaseSample(NamedTuple):
+    """Pixels of one phase with their neighbours: (24, n) and (n,)."""
+
+    neighbours: npt.NDArray[np.int64]
+    values: npt.NDArray[np.int64]
+
+    def cost_bits(self, weights: Weights) -> float:
+        """Return about how many bits the pixels need when predicted so, up to a constant."""
+        error = self.values - predict(self.neighbours, weights) / (1 << FRACTION_BITS)
+        return float(np.log2(np.abs(error) + _DISCRETE).sum())
+
+
+def sample_phase(
+    stacks: Sequence[npt.NDArray[Any]], phase: Phase, limit: int = 200_000
+) -> PhaseSample:
+    """Return pixels of a phase from tiles (B, H, W), about `limit` at most."""
     near = [phase.neighbours(s).reshape(TAPS, -1) for s in stacks]
     values = [phase.pixels(s).ravel() for s in stacks]
     stride = max(1, sum(v.size for v in values) // limit)
-    return fit_weights(
+    return PhaseSample(
         np.concatenate([n[:, ::stride] for n in near], axis=1),
         np.concatenate([v[::stride] for v in values]),
     )
+
+
+def choose_weights(sample: PhaseSample, inherited: Weights, pixels: int) -> Weights | None:
+    """Return fitted weights if they save more bits than they cost, else None.
+
+    Parameters
+    ----------
+    sample : PhaseSample
+        What to predict.
+    inherited : ndarray of int64, shape (24,)
+        The weights that would be used without any of its own.
+    pixels : int
+        How many pixels the sample stands for.
+    """
+    share = pixels / max(len(sample.values), 1)
+    fitted = fit_weights(sample.neighbours, sample.values)
+    best, least = None, sample.cost_bits(inherited) * share
+    for drop in (4, 3, 2, 0):
+        weights = coarsen(fitted, drop)
+        own = 8.0 * len(encode_weights({Phase(0, 0): weights}))
+        bits = sample.cost_bits(weights) * share + own
+        if bits < least:
+            best, least = weights, bits
+    return best

@@ -4,9 +4,11 @@ import dataclasses
 
 from astro_vq.codec.bytestream import ByteReader
 from astro_vq.codec.lattice import Phase
-from astro_vq.codec.predict import Weights, decode_weights, encode_weights
+from astro_vq.codec.predict import NEAREST_FOUR, Weights, decode_weights, encode_weights
 from astro_vq.codec.quantize import Mapping
+from astro_vq.codec.scale_models import decode_scales, encode_scales
 from astro_vq.codec.statistics import Integers, decode_statistics, encode_statistics
+from astro_vq.entropy.local_scale import ScaleModel
 from astro_vq.errors import FormatError
 
 _VERSION = 1
@@ -21,27 +23,58 @@ class Shared:
     mapping : Mapping or None
         How integers become values, unless a tile brings its own.
     weights : dict of Phase to ndarray of int64, shape (24,)
-        Predictor weights; phases not named use the mean of the four nearest.
-    statistics : dict of Phase to ndarray of int64, shape (8,)
-        Of the finest levels; coarser ones use those of the coarsest that is there.
+        Predictor weights; see `weights_of`.
+    statistics : dict of (level, kind) to ndarray of int64, shape (8,)
+        Of the finest levels; see `statistics_of`.
+    scales : dict of (level, kind) to ScaleModel
+        Likewise, for the coder that is fitted to the image; see `scale_model_of`.
     """
 
     mapping: Mapping | None = None
     weights: dict[Phase, Weights] = dataclasses.field(default_factory=dict)
-    statistics: dict[Phase, Integers] = dataclasses.field(default_factory=dict)
+    statistics: dict[tuple[int, int], Integers] = dataclasses.field(default_factory=dict)
+    scales: dict[tuple[int, int], ScaleModel] = dataclasses.field(default_factory=dict)
+
+    def weights_of(self, phase: Phase) -> Weights:
+        """Return the weights of a phase.
+
+        Without any of its own, a phase uses those of the next finer level; at the finest, the
+        mean of the four nearest.
+        """
+        for level in range(phase.level, -1, -1):
+            found = self.weights.get(Phase(level, phase.number))
+            if found is not None:
+                return found
+        return NEAREST_FOUR
 
     def statistics_of(self, phase: Phase) -> Integers | None:
-        """Return the statistics to use for a phase, or None if there are none."""
+        """Return the statistics of a phase, or None if there are none at all.
+
+        Levels coarser than those measured use the coarsest that was.
+        """
         if not self.statistics:
             return None
-        coarsest = max(known.level for known in self.statistics)
-        return self.statistics[Phase(min(phase.level, coarsest), phase.number)]
+        coarsest = max(level for level, _ in self.statistics)
+        return self.statistics[min(phase.level, coarsest), phase.kind]
+
+    def scale_model_of(self, phase: Phase) -> ScaleModel:
+        """Return the scale model of a phase; there must be some.
+
+        Levels coarser than those fitted use the coarsest that was.
+        """
+        coarsest = max(level for level, _ in self.scales)
+        return self.scales[min(phase.level, coarsest), phase.kind]
 
     def to_bytes(self) -> bytes:
         """Return the side information as bytes."""
         head = bytes([_VERSION, self.mapping is not None])
         mapping = self.mapping.to_bytes() if self.mapping else b""
-        return head + mapping + encode_weights(self.weights) + encode_statistics(self.statistics)
+        parts = (
+            encode_weights(self.weights),
+            encode_statistics(self.statistics),
+            encode_scales(self.scales),
+        )
+        return head + mapping + b"".join(parts)
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> "Shared":
@@ -61,5 +94,6 @@ class Shared:
         mapping = Mapping.read(reader) if reader.byte() else None
         weights = decode_weights(reader)
         statistics = decode_statistics(reader)
+        scales = decode_scales(reader)
         reader.finish()
-        return cls(mapping, weights, statistics)
+        return cls(mapping, weights, statistics, scales)

@@ -1,14 +1,14 @@
 """Eight numbers that tell the network what kind of image it looks at.
 
 Quantiles of the prediction error over the local scale, and how large, how discrete and how heavy
-the errors are: measured for each phase by the encoder, rounded to a byte each and stored.
+the errors are: measured for each kind of phase by the encoder, rounded to a byte each and stored.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.bytestream import ByteReader
-from astro_vq.codec.lattice import PHASES, Phase
+from astro_vq.codec.lattice import KINDS
 from astro_vq.entropy.integer_network import LARGEST_INPUT, STATISTICS
 from astro_vq.errors import FormatError
 
@@ -46,14 +46,14 @@ def measure_statistics(prediction: Integers, scale: Integers, values: Integers) 
     )
 
 
-def encode_statistics(table: dict[Phase, Integers]) -> bytes:
-    """Return the statistics of the finest levels as bytes; all three phases of each are there."""
-    levels = len(table) // PHASES
-    rows = [table[Phase(level, n)] for level in range(levels) for n in range(PHASES)]
+def encode_statistics(table: dict[tuple[int, int], Integers]) -> bytes:
+    """Return the statistics of the finest levels as bytes; all three kinds of each are there."""
+    levels = len(table) // KINDS
+    rows = [table[level, kind] for level in range(levels) for kind in range(KINDS)]
     return bytes([levels]) + b"".join(row.astype(np.int8).tobytes() for row in rows)
 
 
-def decode_statistics(reader: ByteReader) -> dict[Phase, Integers]:
+def decode_statistics(reader: ByteReader) -> dict[tuple[int, int], Integers]:
     """Read what `encode_statistics` wrote.
 
     Raises
@@ -62,11 +62,11 @@ def decode_statistics(reader: ByteReader) -> dict[Phase, Integers]:
         If the bytes are damaged.
     """
     levels = reader.byte()
-    table = {}
+    table: dict[tuple[int, int], Integers] = {}
     for level in range(levels):
-        for number in range(PHASES):
+        for kind in range(KINDS):
             row = np.frombuffer(reader.take(STATISTICS), np.int8).astype(np.int64)
             if row.min() < -LARGEST_INPUT:
                 raise FormatError("damaged pixel stream: image statistics out of range")
-            table[Phase(level, number)] = row
+            table[level, kind] = row
     return table

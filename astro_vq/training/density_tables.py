@@ -1,6 +1,6 @@
 """Write the density shapes that the entropy coder builds its tables from.
 
-Run as ``python -m astro_vq.training.density_tables shapes.safetensors``. The file is data of the
+Run as ``python -m astro_vq.training.density_tables shapes-1.safetensors``. The file is data of the
 format, not code: it is made once, shipped, and never changed under the same version, so that no
 machine needs to evaluate these functions to the last bit.
 """

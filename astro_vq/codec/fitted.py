@@ -1,0 +1,169 @@
+"""The coder that is fitted to the image: linear prediction, local scale, static tables.
+
+For each pixel of a phase the predictor gives a middle in sixteenths of a step and the scale model
+a width; together they pick a static table. Pixels of one table are coded as a group. What is
+fitted (weights, scale models) lies in the side information of the HDU.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
+from astro_vq.codec.lattice import Phase, coarsest, count_levels, phases
+from astro_vq.codec.planes import RANGE, Indices, Mask, Plane, middle
+from astro_vq.codec.predict import predict
+from astro_vq.codec.shared import Shared
+from astro_vq.entropy.coder import StaticModel, SymbolDecoder, SymbolEncoder
+from astro_vq.entropy.local_scale import Selection, local_logs, select_tables, table_of
+from astro_vq.entropy.plain_bits import FieldReader, pack_fields
+from astro_vq.entropy.tables import bit_widths, frequencies, join_residuals, split_residuals
+from astro_vq.errors import FormatError
+
+_LIMIT = 2 * RANGE
+Integers = npt.NDArray[np.int64]
+
+
+class FittedPlanes:
+    """Planes through predictor and tables that were fitted to their image."""
+
+    def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
+        """Return a payload per plane; None without side information or for narrow planes."""
+        payloads: list[bytes | None] = [None] * len(planes)
+        if not shared.scales:
+            return payloads
+        for shape, members in _by_shape([p.mask for p in planes]).items():
+            levels = count_levels(shape)
+            centres = {i: middle(planes[i]) for i in members}
+            usable = [i for i in members if levels and centres[i] is not None]
+            if usable:
+                stack = [(planes[i], centres[i] or 0) for i in usable]
+                for i, payload in zip(usable, _encode_stack(stack, levels, shared), strict=True):
+                    payloads[i] = payload
+        return payloads
+
+    def decode(
+        self, payloads: Sequence[bytes], masks: Sequence[Mask], shared: Shared
+    ) -> list[Indices]:
+        """Return the indices of each plane."""
+        if not shared.scales:
+            raise FormatError("damaged pixel stream: its side information is missing")
+        planes: list[Indices] = [np.zeros(0, np.int64)] * len(payloads)
+        for shape, members in _by_shape(masks).items():
+            levels = count_levels(shape)
+            if not levels:
+                raise FormatError("damaged pixel stream: this tile is too narrow for its coder")
+            stack = _decode_stack(
+                [payloads[i] for i in members], [masks[i] for i in members], levels, shared
+            )
+            for i, plane in zip(members, stack, strict=True):
+                planes[i] = plane
+        return planes
+
+
+def _by_shape(masks: Sequence[Mask]) -> dict[tuple[int, int], list[int]]:
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, mask in enumerate(masks):
+        groups.setdefault((mask.shape[0], mask.shape[1]), []).append(i)
+    return groups
+
+
+@functools.lru_cache(maxsize=8192)
+def _model(number: int) -> StaticModel:
+    return StaticModel(frequencies(*table_of(number)))
+
+
+def _select(work: Integers, phase: Phase, shared: Shared) -> tuple[Integers, Selection]:
+    """Return predictions in whole steps and tables of the pixels of a phase."""
+    neighbours = phase.neighbours(work)
+    prediction = predict(neighbours, shared.weights_of(phase))
+    logs = local_logs(neighbours, prediction)
+    selection = select_tables(logs, prediction, shared.scale_model_of(phase), phase.number % 4)
+    return np.clip(selection.middle, -_LIMIT, _LIMIT), selection
+
+
+def _groups(numbers: Integers) -> tuple[npt.NDArray[np.intp], list[tuple[int, int, int]]]:
+    """Return an order that sorts table numbers, and (number, start, stop) of each group."""
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")
+    ordered = numbers[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    stops = np.append(starts[1:], ordered.size)
+    groups = zip(ordered[starts].tolist(), starts.tolist(), stops.tolist(), strict=True)
+    return order, list(groups)
+
+
+def _encode_stack(stack: Sequence[tuple[Plane, int]], levels: int, shared: Shared) -> list[bytes]:
+    work = np.stack([np.where(p.mask, 0, p.indices - centre) for p, centre in stack])
+    known = np.stack([~p.mask for p, _ in stack])
+    tiles = range(len(stack))
+    encoders = [SymbolEncoder() for _ in tiles]
+    fields: list[list[tuple[Integers, Integers]]] = [[] for _ in tiles]
+    base = coarsest(work, levels)
+    heads = [base[i][coarsest(known, levels)[i]] for i in tiles]
+    for phase in phases(levels):
+        guess, chosen = _select(work, phase, shared)
+        pixels, open_pixels = phase.pixels(work), phase.pixels(known)
+        residuals = np.where(chosen.flipped, guess - pixels, pixels - guess)
+        symbols, bits, widths = split_residuals(residuals >> chosen.shift, chosen.far)
+        low = residuals & (np.left_shift(1, chosen.shift) - 1)
+        bits, widths = bits << chosen.shift | low, widths + chosen.shift
+        for i in tiles:
+            where = open_pixels[i]
+            order, groups = _groups(chosen.table[i][where])
+            ordered = symbols[i][where].astype(np.int32)[order]
+            for number, start, stop in groups:
+                encoders[i].encode(ordered[start:stop], _model(number))
+            fields[i].append((bits[i][where], widths[i][where]))
+        pixels[~open_pixels] = guess[~open_pixels]
+    out = []
+    for i, (_, centre) in enumerate(stack):
+        values, widths = (np.concatenate(part) for part in zip(*fields[i], strict=True))
+        first = b"".join(encode_varint(zigzag(v)) for v in np.diff(heads[i], prepend=0).tolist())
+        code = sized(encoders[i].to_bytes())
+        out.append(encode_varint(zigzag(centre)) + first + code + pack_fields(values, widths))
+    return out
+
+
+def _decode_stack(
+    payloads: Sequence[bytes], masks: Sequence[Mask], levels: int, shared: Shared
+) -> list[Indices]:
+    known = np.stack([~mask for mask in masks])
+    work = np.zeros(known.shape, np.int64)
+    tiles = range(len(payloads))
+    centres, decoders, fields = [], [], []
+    for i in tiles:
+        reader = ByteReader(payloads[i])
+        centres.append(unzigzag(reader.varint()))
+        where = coarsest(known, levels)[i]
+        steps = [unzigzag(reader.varint(4 * _LIMIT)) for _ in range(int(where.sum()))]
+        coarsest(work, levels)[i][where] = np.clip(np.cumsum(steps), -RANGE, RANGE)
+        decoders.append(SymbolDecoder(reader.sized()))
+        fields.append(FieldReader(reader.rest()))
+    for phase in phases(levels):
+        guess, chosen = _select(work, phase, shared)
+        pixels, open_pixels = phase.pixels(work), phase.pixels(known)
+        symbols = np.full(guess.shape, 0, np.int64)
+        bits = np.zeros(guess.shape, np.int64)
+        for i in tiles:
+            where = open_pixels[i]
+            order, groups = _groups(chosen.table[i][where])
+            ordered = np.empty(order.size, np.int64)
+            for number, start, stop in groups:
+                ordered[start:stop] = decoders[i].decode(stop - start, _model(number))
+            flat = np.empty(order.size, np.int64)
+            flat[order] = ordered
+            symbols[i][where] = flat
+            widths = bit_widths(flat, chosen.far[i][where]) + chosen.shift[i][where]
+            bits[i][where] = fields[i].read(widths)
+        high = join_residuals(symbols, chosen.far, bits >> chosen.shift)
+        low = bits & (np.left_shift(1, chosen.shift) - 1)
+        residuals = (high << chosen.shift) + low
+        decoded = np.where(chosen.flipped, guess - residuals, guess + residuals)
+        pixels[...] = np.clip(np.where(open_pixels, decoded, guess), -_LIMIT, _LIMIT)
+    for decoder in decoders:
+        decoder.finish()
+    if any(not -(2**63) <= centre < 2**63 for centre in centres):
+        raise FormatError("damaged pixel stream: its middle is out of range")
+    return [np.asarray(work[i] + np.int64(centres[i])) for i in tiles]
