@@ -14,6 +14,9 @@ import click
 
 from .console import Console, describe_error
 
+PACKED_SUFFIXES = (".gz", ".bz2", ".fz")
+"""Endings of images that are unpacked to be compressed; what comes back is plain FITS."""
+
 
 class Job(NamedTuple):
     """One file to work on, and where its result goes."""
@@ -50,6 +53,14 @@ class Outcome(NamedTuple):
 
 Work = Callable[[Job], Done]
 """Does one job; must be picklable for several processes."""
+
+
+def unpacked_name(name: str) -> str:
+    """Return the name of an image without the ending that says how it is packed."""
+    for suffix in PACKED_SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
 
 
 def plan_jobs(

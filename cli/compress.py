@@ -8,7 +8,7 @@ import click
 
 import astro_vq
 
-from .batch import Done, Job, plan_jobs, report_outcomes, run_jobs
+from .batch import Done, Job, plan_jobs, report_outcomes, run_jobs, unpacked_name
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, parse_max_error, pass_console, verbosity_options
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @click.command(epilog="The .avq file is itself a FITS file; astro-vq info shows what is inside.")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@option("output", help="Compressed file to write (default: the image's name with .avq added).")
+@option(
+    "output",
+    help="Compressed file to write (default: the image's name and .avq, such as m31.fits.avq).",
+)
 @option("output-dir")
 @option("model")
 @click.option(
@@ -104,7 +107,9 @@ def compress(
         raise click.UsageError("--tokens and --no-tokens together would store nothing")
     if no_tokens and embed_model:
         raise click.UsageError("--no-tokens needs no model, so there is none to embed")
-    planned = plan_jobs(images, lambda name: f"{name}.avq", output=output, output_dir=output_dir)
+    planned = plan_jobs(
+        images, lambda name: f"{unpacked_name(name)}.avq", output=output, output_dir=output_dir
+    )
     work = partial(
         compress_one,
         model=model,

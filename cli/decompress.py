@@ -8,15 +8,12 @@ import click
 
 import astro_vq
 
-from .batch import Done, Job, plan_jobs, report_outcomes, run_jobs
+from .batch import Done, Job, plan_jobs, report_outcomes, run_jobs, unpacked_name
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, parse_section, pass_console, verbosity_options
 
 if TYPE_CHECKING:
     from astro_vq.codec.decompress import DecompressionResult
-
-PACKED_SUFFIXES = (".gz", ".bz2")
-"""Endings of inputs that `compress` unpacks, and that the decompressed FITS file does not have."""
 
 
 @click.command()
@@ -34,8 +31,16 @@ PACKED_SUFFIXES = (".gz", ".bz2")
 @click.option(
     "--keep-going",
     is_flag=True,
-    help="Decode what is left of a damaged file: lost tiles are named, and become NaN or BLANK.",
+    help="Decode what is left of a damaged file: lost tiles are named, and become NaN, BLANK or 0.",
 )
+@option(
+    "model",
+    default=None,
+    show_default=False,
+    help="Model to decode --tokens files with, instead of the one that the file names: a name or "
+    "the folder of a training run. Its content hash must be that of the file.",
+)
+@option("device")
 @option("jobs")
 @option("overwrite")
 @option("json")
@@ -50,6 +55,8 @@ def decompress(
     hdu: int | None,
     section: tuple[slice, slice] | None,
     keep_going: bool,
+    model: str | None,
+    device: str,
     jobs: int,
     overwrite: bool,
     as_json: bool,
@@ -67,7 +74,13 @@ def decompress(
     """  # noqa: D301 - click reads the character \b
     planned = plan_jobs(files, original_name, output=output, output_dir=output_dir)
     work = partial(
-        decompress_one, hdu=hdu, section=section, keep_going=keep_going, overwrite=overwrite
+        decompress_one,
+        hdu=hdu,
+        section=section,
+        keep_going=keep_going,
+        model=model,
+        device=device,
+        overwrite=overwrite,
     )
     table = Table(
         [
@@ -92,10 +105,7 @@ def original_name(name: str) -> str | None:
     """Return the name of the decompressed file; None when the name does not end in .avq."""
     if not name.lower().endswith(".avq"):
         return None
-    stem = name[: -len(".avq")]
-    for suffix in PACKED_SUFFIXES:
-        stem = stem.removesuffix(suffix)
-    return stem or None
+    return unpacked_name(name[: -len(".avq")]) or None
 
 
 def decompress_one(job: Job, **choices: Any) -> Done:  # noqa: ANN401

@@ -31,6 +31,7 @@ def image(tmp_path):
         ("A.FITS.AVQ", "A.FITS"),
         ("a.fits.gz.avq", "a.fits"),
         ("a.fits.bz2.avq", "a.fits"),
+        ("a.fits.fz.avq", "a.fits"),
         ("a.fits", None),
         (".avq", None),
     ],
