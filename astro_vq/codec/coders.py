@@ -109,10 +109,20 @@ class MappedCoder:
 
     The stream holds the mapping (0: that of the HDU; otherwise 1 and the mapping itself), the
     exceptions, and the payload of the plane coder.
+
+    Parameters
+    ----------
+    coder_id : int
+        First byte of the streams.
+    planes : PlaneCoder
+        Codes the integers.
+    effort : int
+        Encoders try it from this effort on.
     """
 
-    def __init__(self, coder_id: int, planes: PlaneCoder) -> None:
+    def __init__(self, coder_id: int, planes: PlaneCoder, *, effort: int = 1) -> None:
         self.id = coder_id
+        self.effort = effort
         self._planes = planes
 
     def encode_quantized(
@@ -180,7 +190,7 @@ WHOLE_TILE_CODERS = (RawCoder(), ConstantCoder(), PcodecCoder())
 MAPPED_CODERS = (
     MappedCoder(2, PredictedPlanes()),
     MappedCoder(4, PackedPlanes()),
-    MappedCoder(5, ModelledPlanes()),
+    MappedCoder(5, ModelledPlanes(), effort=9),
     MappedCoder(6, FittedPlanes()),
 )
 """Coders that take quantised tiles."""

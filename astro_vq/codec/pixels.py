@@ -148,7 +148,8 @@ def encode_tiles(
         for tile, mapping in zip(tiles, mappings, strict=True)
     ]
     for mapped in MAPPED_CODERS:
-        offer(mapped.id, mapped.encode_quantized(quantized, mappings, side, effort))
+        if effort >= mapped.effort:
+            offer(mapped.id, mapped.encode_quantized(quantized, mappings, side, effort))
     return best
 
 

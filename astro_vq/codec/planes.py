@@ -67,7 +67,12 @@ class PredictedPlanes:
     """Residuals of coarse-to-fine linear prediction through pcodec."""
 
     def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
-        """Return a payload per plane; None if it is too narrow or its range too large."""
+        """Return a payload per plane; None if it is too narrow or its range too large.
+
+        None as well where tables fitted to the image do better anyway.
+        """
+        if shared.scales:
+            return [None] * len(planes)
         return [self._encode_one(p, shared, effort) for p in planes]
 
     def decode(

@@ -155,7 +155,7 @@ class PhaseSample(NamedTuple):
 
 
 def sample_phase(
-    stacks: Sequence[npt.NDArray[Any]], phase: Phase, limit: int = 200_000
+    stacks: Sequence[npt.NDArray[Any]], phase: Phase, limit: int = 40_000
 ) -> PhaseSample:
     """Return pixels of a phase from tiles (B, H, W), about `limit` at most."""
     near = [phase.neighbours(s).reshape(TAPS, -1) for s in stacks]
