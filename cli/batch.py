@@ -19,10 +19,10 @@ PACKED_SUFFIXES = (".gz", ".bz2", ".fz")
 
 
 class Job(NamedTuple):
-    """One file to work on, and where its result goes."""
+    """One file to work on, and where its result goes if it is written."""
 
     source: Path
-    output: Path
+    output: Path | None = None
 
 
 class Done(NamedTuple):
@@ -70,7 +70,7 @@ def plan_jobs(
     output: Path | None,
     output_dir: Path | None,
 ) -> list[Job]:
-    """Decide where the result of each file goes.
+    """Decide where the result of each file goes; an output folder is made.
 
     Parameters
     ----------
@@ -113,6 +113,8 @@ def plan_jobs(
             raise click.UsageError(f"the output {target} is an input; choose another with -o or -O")
         taken[target.absolute()] = source
         jobs.append(Job(source, target))
+    if output_dir is not None:
+        output_dir.mkdir(parents=True, exist_ok=True)
     return jobs
 
 
@@ -155,7 +157,6 @@ def run_jobs(
 def attempt(work: Work, job: Job) -> Outcome:
     """Do one job and return what came of it, an error included."""
     try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
         return Outcome(job.source, work(job))
     except Exception as error:  # reported and counted by `report_outcomes`
         return Outcome(

@@ -45,7 +45,7 @@ def demo(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Simulate a sky frame, compress it in three fidelities, and measure what comes back.
+    """Put a simulated sky through the three fidelities, and measure what comes back.
 
     Writes sky.fits, for each fidelity the compressed and the decompressed file, and demo.png, which
     shows the original, what was decoded, and the difference. The table gives the largest error that

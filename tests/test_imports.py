@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -24,8 +25,8 @@ LEVELS = [
     {"quantizers", "likelihoods", "entropy"},
     {"models", "priors"},
     {"codec", "checkpoint"},
-    {"training", "metrics"},
-    {"report", "plotting"},
+    {"training", "metrics", "plotting"},
+    {"report"},
     {"data_recipes", "cli"},
 ]
 """Parts of the package, from those that import nothing of ours to those that import all."""
@@ -46,7 +47,12 @@ def find_modules() -> dict[str, Path]:
 MODULES = find_modules()
 
 
-def imports_of(name: str) -> Iterator[str]:
+@cache
+def imports_of(name: str) -> tuple[str, ...]:
+    return tuple(find_imports(name))
+
+
+def find_imports(name: str) -> Iterator[str]:
     """Yield the full name of everything that a module imports, wherever the import stands."""
     path = MODULES[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]

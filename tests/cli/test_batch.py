@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
-from astro_vq.cli.batch import Job, plan_jobs, run_jobs
+from astro_vq.cli.batch import Job, plan_jobs, run_jobs, unpacked_name
 from astro_vq.cli.console import Console
 
 
@@ -24,11 +24,24 @@ def test_without_an_option_the_output_lies_beside_the_input():
     assert plan("night/a.fits") == [Job(Path("night/a.fits"), Path("night/a.fits.avq"))]
 
 
-def test_an_output_folder_keeps_the_names():
-    assert [job.output for job in plan("x/a.fits", "y/b.fits", output_dir="out")] == [
-        Path("out/a.fits.avq"),
-        Path("out/b.fits.avq"),
-    ]
+def test_an_output_folder_is_made_and_keeps_the_names(tmp_path):
+    folder = tmp_path / "new" / "out"
+    jobs = plan("x/a.fits", "y/b.fits", output_dir=folder)
+    assert [job.output for job in jobs] == [folder / "a.fits.avq", folder / "b.fits.avq"]
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "unpacked"),
+    [
+        ("a.fits.gz", "a.fits"),
+        ("A.FIT.BZ2", "A.FIT"),
+        ("a.fits.fz", "a.fits"),
+        ("a.fits", "a.fits"),
+    ],
+)
+def test_the_name_of_a_packed_image_loses_its_ending(name, unpacked):
+    assert unpacked_name(name) == unpacked
 
 
 @pytest.mark.parametrize(
@@ -71,13 +84,9 @@ def work(tmp_path, monkeypatch):
     return importlib.import_module(name).work
 
 
-def jobs_for(folder, *names):
-    return [Job(Path(name), folder / "new" / name) for name in names]
-
-
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_bad_file_does_not_stop_the_others(tmp_path, work, processes):
-    jobs = jobs_for(tmp_path, "a", "bad", "b")
+def test_a_bad_file_does_not_stop_the_others(work, processes):
+    jobs = [Job(Path(name)) for name in ("a", "bad", "b")]
     outcomes = list(run_jobs(work, jobs, processes=processes, console=Console()))
     assert [outcome.source.name for outcome in outcomes] == ["a", "bad", "b"]
     assert [outcome.error for outcome in outcomes] == ["", "bad: no image", ""]
@@ -85,10 +94,9 @@ def test_a_bad_file_does_not_stop_the_others(tmp_path, work, processes):
     assert "DataError" in outcomes[1].trace
     assert outcomes[2].done.notes == ("a note",)
     assert (outcomes[0].done.result["process"] == os.getpid()) == (processes == 1)
-    assert (tmp_path / "new").is_dir()
 
 
-def test_a_process_that_dies_is_the_failure_of_its_file(tmp_path, work):
-    jobs = jobs_for(tmp_path, "dead", "a")
+def test_a_process_that_dies_is_the_failure_of_its_file(work):
+    jobs = [Job(Path("dead")), Job(Path("a"))]
     outcomes = list(run_jobs(work, jobs, processes=2, console=Console()))
     assert "its process ended early" in outcomes[0].error

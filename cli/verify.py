@@ -1,0 +1,110 @@
+"""``astro-vq verify``: whether compressed files are undamaged, and keep what they promise."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import astro_vq
+
+from .batch import Done, Job, report_outcomes, run_jobs
+from .console import Column, Console, Table, format_number
+from .options import option, pass_console, verbosity_options
+
+if TYPE_CHECKING:
+    from astro_vq.codec.verify import VerificationReport
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="IMAGE",
+    help="Compare with the original as well: headers byte for byte, each pixel with the bound.",
+)
+@option(
+    "model",
+    default=None,
+    show_default=False,
+    help="Model to decode --tokens files with, instead of the one that the file names; only "
+    "needed with --against.",
+)
+@option("device")
+@option("jobs")
+@option("json")
+@verbosity_options
+@pass_console
+def verify(
+    console: Console,
+    files: tuple[Path, ...],
+    *,
+    against: Path | None,
+    model: str | None,
+    device: str,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    """Check compressed FILEs: every checksum, and whether every tile decodes.
+
+    With --against the file is also compared with the image that it was made from; errors are in
+    the unit of the image. The exit status is 1 if anything is wrong, and every problem is named.
+
+    \b
+    Examples:
+      astro-vq verify packed/*.avq
+      astro-vq verify m31.fits.avq --against m31.fits
+    """  # noqa: D301 - click reads the character \b
+    if against is not None and len(files) > 1:
+        raise click.UsageError(f"--against is for one file, but there are {len(files)}")
+    table = Table(
+        [
+            Column("file", max(len(str(file)) for file in files), "<"),
+            Column("state", 7, "<"),
+            Column("fidelity", 9, "<"),
+            Column("hdus"),
+            Column("tiles", 6),
+            Column("damaged"),
+            Column("max error", 10),
+            Column("found", 10),
+        ]
+    )
+    if not as_json:
+        console.result(table.header)
+    report_outcomes(
+        run_jobs(
+            partial(verify_one, against=against, model=model, device=device),
+            [Job(file) for file in files],
+            processes=jobs,
+            console=console,
+        ),
+        console,
+        count=len(files),
+        label="verify",
+        show=None if as_json else lambda result: console.result(table.row(row_of(result))),
+    )
+
+
+def verify_one(job: Job, **choices: Any) -> Done:  # noqa: ANN401
+    """Verify one file; return what was found."""
+    report: VerificationReport = astro_vq.verify(job.source, **choices)
+    return Done(report.to_dict(), problems=report.problems)
+
+
+def row_of(result: dict[str, Any]) -> list[str]:
+    """Return the cells of one file."""
+    images = [hdu for hdu in result["hdus"] if "tiles" in hdu]
+    promised = [hdu["max_error"] for hdu in images]
+    found = [hdu["largest_error"] for hdu in images if "largest_error" in hdu]
+    has_bound = bool(promised) and None not in promised
+    return [
+        result["file"],
+        "ok" if result["ok"] else "damaged",
+        ", ".join(dict.fromkeys(hdu["fidelity"] for hdu in images)) or "lossless",
+        str(len(result["hdus"])),
+        str(sum(hdu["tiles"] for hdu in images)),
+        str(sum(hdu.get("damaged_tiles", 0) for hdu in images)),
+        format_number(max(promised)) if has_bound else "none",
+        format_number(max(found, default=None)),
+    ]
