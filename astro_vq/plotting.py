@@ -31,6 +31,9 @@ STYLES: dict[str, dict[str, Any]] = {
 RESIDUAL_LIMIT = 5.0
 """Residuals are shown from minus to plus this many sigma."""
 
+LABEL_LENGTH = 36
+"""Longest label below an image, in characters."""
+
 BRIGHTEST = 0.998
 """Quantile of an image that is drawn white."""
 
@@ -180,11 +183,19 @@ def _draw_example(axes: Sequence[Axes], example: Example) -> Any:  # noqa: ANN40
     last = _show(
         axes[2], np.ma.masked_array(residual, ~mask), cmap="RdBu_r", vmin=-limit, vmax=limit
     )
-    axes[0].set_ylabel(example.label, fontsize=7)
+    axes[0].set_xlabel(shorten(example.label, LABEL_LENGTH), fontsize=8)
     if valid.size:
         spread = 1.4826 * float(np.median(np.abs(residual[mask] - np.median(residual[mask]))))
         axes[2].set_xlabel(rf"{spread:.2f} $\sigma$ (from MAD)", fontsize=8)
     return last
+
+
+def shorten(text: str, length: int) -> str:
+    """Return a text of at most `length` characters, an ellipsis in its middle where it is cut."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
 
 
 def _show(ax: Axes, image: Any, **settings: Any) -> Any:  # noqa: ANN401

@@ -13,7 +13,7 @@ from astro_vq.data.datasets import Batch, CutoutDataset, collate
 from astro_vq.errors import DataError
 from astro_vq.training.card import DataSummary, SourceSummary
 
-VALIDATION_EPOCHS = 4
+VALIDATION_EPOCHS = 8
 """Draws of the validation images, at most, that one validation looks at."""
 
 KEPT_BYTES = 2**28
@@ -127,12 +127,11 @@ class TrainingData:
         if kept is not None:
             self._kept[key] = kept
 
-    def validation_labels(self, *, limit: int) -> list[str]:
-        """Return the name of the image of each cutout of `validation_batches`."""
+    def validation_images(self, *, limit: int) -> list[tuple[str, int]]:
+        """Return name and group of the image of each cutout of `validation_batches`."""
         images = self.validation.index.images
-        return [
-            self._name(images[self.validation.image_of(i)]) for _, i in self.validation_items(limit)
-        ]
+        chosen = [images[self.validation.image_of(i)] for _, i in self.validation_items(limit)]
+        return [(self._name(image), image.group) for image in chosen]
 
     @property
     def summary(self) -> DataSummary:

@@ -1,5 +1,6 @@
 """What a run writes at its end or when it is interrupted: plots, card, model with its figures."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -184,35 +185,38 @@ def choose_examples(model: Model, data: TrainingData, device: torch.device) -> l
         Where the model is.
     """
     batches = list(data.validation_batches(64, limit=CANDIDATES))
-    labels = data.validation_labels(limit=CANDIDATES)
+    images = data.validation_images(limit=CANDIDATES)
     pixels = torch.cat([batch.pixels for batch in batches])
     mask = torch.cat([batch.mask for batch in batches])
-    chosen = spread_by_brightness(pixels, mask, labels, EXAMPLES)
+    chosen = spread_by_brightness(pixels, mask, [group for _, group in images], EXAMPLES)
     was_training = model.training
     model.eval()
     shown = torch.where(mask, pixels, 0.0)[chosen]
     means = torch.cat([model.reconstruct(image[None].to(device)).cpu() for image in shown])
     model.train(was_training)
     return [
-        Example(labels[i], shown[n, 0].numpy(), means[n, 0].float().numpy(), mask[i, 0].numpy())
+        Example(images[i][0], shown[n, 0].numpy(), means[n, 0].float().numpy(), mask[i, 0].numpy())
         for n, i in enumerate(chosen)
     ]
 
 
 def spread_by_brightness(
-    pixels: Tensor, mask: Tensor, labels: Sequence[str], count: int
+    pixels: Tensor, mask: Tensor, groups: Sequence[int], count: int
 ) -> list[int]:
     """Return indices of cutouts evenly spread in brightness, brightest first.
 
     Brightness is the mean over valid pixels of what lies three sigma or more above the sky, in
-    network units. Each image is taken once as long as there are others.
+    network units. Groups are shown as evenly as can be.
     """
     above = torch.where(mask, pixels, 0.0).sub(1.8).clamp_min(0)  # asinh(3) = 1.8
     brightness = above.flatten(1).sum(1) / mask.flatten(1).sum(1).clamp_min(1)
     order = brightness.argsort(descending=True, stable=True).tolist()
-    best: dict[str, int] = {}
-    for i in order:
-        best.setdefault(labels[i], i)
-    pool = list(best.values()) if len(best) >= count else order
-    step = (len(pool) - 1) / max(count - 1, 1)
-    return [pool[round(n * step)] for n in range(min(count, len(pool)))]
+    free = dict(enumerate(order))  # by rank
+    used = Counter[int]()
+    ranks = []
+    for number in range(min(count, len(order))):
+        wanted = number * (len(order) - 1) / max(count - 1, 1)
+        rank = min(free, key=lambda r: (used[groups[free[r]]], abs(r - wanted)))
+        used[groups[free.pop(rank)]] += 1
+        ranks.append(rank)
+    return [order[rank] for rank in sorted(ranks)]

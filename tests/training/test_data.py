@@ -7,7 +7,7 @@ import torch
 
 from astro_vq.config import DataConfig
 from astro_vq.errors import DataError
-from astro_vq.training.data import open_data
+from astro_vq.training.data import VALIDATION_EPOCHS, open_data
 
 
 def make_data(folder, **changes):
@@ -49,14 +49,17 @@ def test_validation_batches_are_the_same_every_time(images):
     for one, two, three in zip(once, again, fresh, strict=True):
         assert torch.equal(one.pixels, two.pixels)
         assert torch.equal(one.pixels, three.pixels)
-    assert len(data.validation_labels(limit=7)) == 7
+    shown = data.validation_images(limit=7)
+    assert len(shown) == 7
+    assert {name for name, _ in shown} <= set(data.summary.validation)
+    assert len(set(shown)) == len({group for _, group in shown})  # one image a group here
 
 
 def test_few_validation_cutouts_are_drawn_several_times_at_other_places(images):
     data = make_data(images, cutout_size=32)
     length = len(data.validation)
     items = data.validation_items(1000)
-    assert len(items) == len(set(items)) == 4 * length
+    assert len(items) == len(set(items)) == VALIDATION_EPOCHS * length
     assert data.validation_items(length) == [(0, i) for i in range(length)]
 
 
