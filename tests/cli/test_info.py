@@ -49,7 +49,7 @@ def test_json_is_one_object(packed):
     about = json.loads(run("info", packed, "--json").stdout)
     assert about["file"] == str(packed)
     assert about["bytes"] == packed.stat().st_size
-    assert [hdu["fidelity"] for hdu in about["hdus"]][:2] == ["max-error", "max-error"]
+    assert [hdu["fidelity"] for hdu in about["hdus"]][:2] == ["max-error", "lossless"]
 
 
 def test_the_model_is_named_with_its_hash(packed):
