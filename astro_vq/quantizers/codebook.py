@@ -50,8 +50,8 @@ def find_nearest(rows: Tensor, vectors: Tensor) -> Nearest:
         # |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2): the largest bracket is the nearest code
         scores = torch.addmm(half, rows[part], transposed)
         torch.max(scores, 1, out=(best[part], indices[part]))
-    distances = (rows.square().sum(1) - 2 * best).clamp_min_(0)
-    return Nearest(indices, distances)
+        best[part].mul_(-2).add_(rows[part].square().sum(1)).clamp_min_(0)
+    return Nearest(indices, best)
 
 
 @torch.no_grad()
