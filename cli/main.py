@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "decompress": "astro_vq.cli.decompress:decompress",
     "info": "astro_vq.cli.info:info",
     "verify": "astro_vq.cli.verify:verify",
+    "report": "astro_vq.cli.report:report",
 }
 """Name of each command and where it is: "module:attribute", in the order of the help."""
 
