@@ -1,8 +1,8 @@
 """Write a file under a temporary name and give it its real name only when it is complete."""
 
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,18 +39,17 @@ def atomic_writer(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     """
     target = Path(os.path.realpath(path))
     _check_target(target, Path(path), overwrite=overwrite)
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
-    descriptor, name = tempfile.mkstemp(
-        prefix=f".{target.name[:200]}.", suffix=".part", dir=target.parent
-    )
-    temporary = Path(name)
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(temporary, flags, 0o666)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        with suppress(PermissionError):  # file systems without modes
-            temporary.chmod(mode)
+        if target.exists():
+            with suppress(OSError):  # file systems without modes
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         _rename(temporary, target, Path(path), overwrite=overwrite)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -91,12 +90,6 @@ def _rename(temporary: Path, target: Path, shown: Path, *, overwrite: bool) -> N
         temporary.rename(target)
     else:
         temporary.unlink()
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from astro_vq.errors import FormatError
 from astro_vq.io import cards as card_io
 from astro_vq.io.fits_pixels import plane_shape
-from astro_vq.io.fits_structure import DTYPES, Structure, first_cards
+from astro_vq.io.fits_structure import DTYPES, Structure, first_cards, text_of
 from astro_vq.io.source import Source
 
 _BAND_BYTES = 128 * 2**20
+_PLIO_OFFSET = np.uint16(0x8000)
 _DEFAULT_NAME = "COMPRESSED_IMAGE"
 _TABLE = re.compile(
     r"T(FIELDS|HEAP)|T(TYPE|FORM|UNIT|NULL|SCAL|ZERO|DISP|BCOL|DIM)\d+|XTENSION|BITPIX"
@@ -130,6 +131,7 @@ class CompressedImage:
         self._header = _decompression_header(cards)
         self._data_offset = data_offset
         self._tile_height = _tile_height(cards, structure.shape, where)
+        self._is_offset = _is_offset_plio(first_cards(cards), structure)
         self._section: Any = None
         self._band: NDArray[Any] | None = None
         self._band_place = (-1, 0, 0)
@@ -174,12 +176,15 @@ class CompressedImage:
                 if self._section is None:
                     self._section = self._open()
                 pixels = np.asarray(self._section[index], dtype=self._dtype)
-                return pixels.reshape(ys.stop - ys.start, xs.stop - xs.start)
+                pixels = pixels.reshape(ys.stop - ys.start, xs.stop - xs.start)
             except _DAMAGE as err:
                 raise FormatError(
                     f"{self._where}: the compressed image is damaged ({err}); fetch it again, "
                     "or see whether funpack can read it"
                 ) from err
+        if self._is_offset:
+            pixels = (pixels.view("uint16") ^ _PLIO_OFFSET).view("int16")
+        return pixels
 
     def _open(self) -> Any:  # noqa: ANN401 - astropy has no types
         head = card_io.build_header(
@@ -252,6 +257,17 @@ def _decompression_header(cards: Sequence[bytes]) -> bytes:
         if name == "BLANK" or any(pattern.fullmatch(name) for pattern in wanted):
             kept.append(card)
     return card_io.build_header(kept)
+
+
+def _is_offset_plio(first: dict[str, bytes], structure: Structure) -> bool:
+    """Whether stored values lie 2**15 below the coded ones.
+
+    PLIO has no negative numbers, so CFITSIO codes unsigned integers of 16 bits as they are, not
+    as the signed numbers that BZERO makes of them; astropy does not undo this.
+    """
+    if structure.bitpix != 16 or text_of(first, "ZCMPTYPE").upper() != "PLIO_1":
+        return False
+    return "BZERO" in first and card_io.float_value(first["BZERO"]) == 2**15
 
 
 def _tile_height(cards: Sequence[bytes], shape: tuple[int, ...], where: str) -> int:

@@ -127,16 +127,12 @@ class FitsHDU:
     @cached_property
     def header(self) -> fits.Header:
         """Header of the image as astropy reads it, without the cards that it cannot read."""
-        header = fits.Header()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for card in fits.Header.fromstring(self.header_bytes).cards:
-                try:
-                    _ = card.keyword, card.value, card.comment
-                    card.verify("silentfix")
-                    header.append(card, end=True, bottom=True)
-                except (VerifyError, ValueError, TypeError, IndexError):
-                    continue  # damaged cards are in `header_bytes`
+            header = fits.Header.fromstring(self.header_bytes)
+            damaged = [i for i, card in enumerate(header.cards) if not _is_readable(card)]
+            for i in reversed(damaged):
+                del header[i]
         return header
 
     # what the header says about pixels
@@ -241,3 +237,12 @@ class FitsHDU:
             scaled, also unsigned ones), else float64, in the unit `unit`.
         """
         return to_physical(stored, bscale=self.bscale, bzero=self.bzero, blank=self.blank)
+
+
+def _is_readable(card: fits.Card) -> bool:
+    """Whether astropy can read a card."""
+    try:
+        _ = card.keyword, card.value, card.comment
+    except (VerifyError, ValueError, TypeError, LookupError):
+        return False
+    return True

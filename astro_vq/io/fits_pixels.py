@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from astro_vq.io.source import Source
 
 _EXACT_FLOAT32 = 2.0**23  # integers of 16 bits with such an offset are float32 exactly
+_UINT64_OFFSET = 2.0**63
+_SIGN_BIT = np.uint64(1 << 63)
 
 
 def plane_shape(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -96,11 +98,14 @@ def to_physical(
         is_short = stored.dtype.itemsize <= 2 and offset_only
     else:
         is_short = stored.dtype.itemsize == 4 and not is_scaled
-    with np.errstate(invalid="ignore", over="ignore"):  # signalling NaNs; infinities of scaling
-        values: NDArray[np.floating] = stored.astype(np.float32 if is_short else np.float64)
-        if is_scaled:
-            np.multiply(values, bscale, out=values)
-            np.add(values, bzero, out=values)
+    if stored.dtype == np.int64 and (bscale, bzero) == (1.0, _UINT64_OFFSET):
+        values: NDArray[np.floating] = (stored.view(np.uint64) ^ _SIGN_BIT).astype(np.float64)
+    else:
+        with np.errstate(invalid="ignore", over="ignore"):  # signalling NaNs; infinities
+            values = stored.astype(np.float32 if is_short else np.float64)
+            if is_scaled:
+                np.multiply(values, bscale, out=values)
+                np.add(values, bzero, out=values)
     if is_integer and blank is not None:
         values[stored == blank] = np.nan
     return values

@@ -1,6 +1,7 @@
 """Turn what a caller gives (path, gzip, bzip2, file object) into one real file to read from."""
 
 import bz2
+import contextlib
 import gzip
 import mmap
 import os
@@ -9,7 +10,7 @@ import tempfile
 import weakref
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from astro_vq.errors import FormatError
 
@@ -83,12 +84,6 @@ class Source:
         start = min(start, self.size)
         return bytes(self.map(start, min(n_bytes, self.size - start)))
 
-    def reopen(self) -> BinaryIO:
-        """Return a file object of its own on the same file, for libraries that want one."""
-        if self.closed:
-            raise ValueError(f"{self.name}: the file is closed")
-        return os.fdopen(os.dup(self._descriptor), "rb")
-
 
 def open_source(path: str | os.PathLike[str] | BinaryIO) -> Source:
     """Open a file, unpacking gzip and bzip2 (told by content) to an unlinked temporary file.
@@ -105,44 +100,51 @@ def open_source(path: str | os.PathLike[str] | BinaryIO) -> Source:
     OSError
         The file cannot be opened or there is no room to unpack it.
     """
-    if isinstance(path, str | os.PathLike):
-        with Path(path).open("rb") as file:
-            return _from_file(file, os.fspath(path), copy=False)
-    name = getattr(path, "name", None)
-    return _from_file(path, name if isinstance(name, str) else "<file object>", copy=True)
+    with contextlib.ExitStack() as stack:
+        if isinstance(path, str | os.PathLike):
+            file: BinaryIO = stack.enter_context(Path(path).open("rb"))
+            name = os.fspath(path)
+        else:
+            given = getattr(path, "name", None)
+            name = given if isinstance(given, str) else "<file object>"
+            file = stack.enter_context(tempfile.TemporaryFile())
+            _copy(path, file, name)
+        head = file.read(32)
+        file.seek(0)
+        _refuse_foreign(head, name)
+        packed: Any = None
+        if head[:2] == b"\x1f\x8b":
+            packed = stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
+        elif head[:3] == b"BZh":
+            packed = stack.enter_context(bz2.BZ2File(file))
+        if packed is not None:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            _copy(packed, file, name)
+            _refuse_foreign(file.read(32), name)
+        return Source(os.dup(file.fileno()), name)
 
 
-def _from_file(file: BinaryIO, name: str, *, copy: bool) -> Source:
-    if copy or not file.seekable():
-        file = _spool(file, name)
-    head = file.read(32)
-    file.seek(0)
+def _refuse_foreign(head: bytes, name: str) -> None:
     if not head:
         raise FormatError(f"{name} is empty; fetch it again")
-    if head[:2] == b"\x1f\x8b":
-        file = _spool(gzip.GzipFile(fileobj=file), name)  # type: ignore[arg-type]
-    elif head[:3] == b"BZh":
-        file = _spool(bz2.BZ2File(file), name)  # type: ignore[arg-type]
-    else:
-        for magic, remedy in _FOREIGN.items():
-            if head.startswith(magic):
-                raise FormatError(f"{name} {remedy}")
-    return Source(os.dup(file.fileno()), name)
+    for magic, remedy in _FOREIGN.items():
+        if head.startswith(magic):
+            raise FormatError(f"{name} {remedy}")
 
 
-def _spool(stream: BinaryIO, name: str) -> BinaryIO:
+def _copy(stream: BinaryIO, file: BinaryIO, name: str) -> None:
     """Copy a stream, chunk by chunk, to a temporary file that has no name."""
-    with tempfile.TemporaryFile() as file:
-        try:
-            shutil.copyfileobj(stream, file, _COPY_BYTES)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as err:
-            raise FormatError(
-                f"{name}: the compressed file is damaged or cut off ({err}); fetch it again"
-            ) from err
-        except OSError as err:
-            if err.errno is not None:
-                raise
-            raise FormatError(f"{name}: damaged compressed file ({err}); fetch it again") from err
-        file.flush()
-        file.seek(0)
-        return os.fdopen(os.dup(file.fileno()), "rb")
+    try:
+        shutil.copyfileobj(stream, file, _COPY_BYTES)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as err:
+        raise FormatError(
+            f"{name}: the compressed file is damaged or cut off ({err}); fetch it again"
+        ) from err
+    except OSError as err:
+        if err.errno is not None:  # of the system: no room, no permission
+            raise
+        raise FormatError(
+            f"{name}: the compressed file is damaged ({err}); fetch it again"
+        ) from err
+    file.flush()
+    file.seek(0)
