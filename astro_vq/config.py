@@ -411,6 +411,8 @@ class RunConfig(_Checked):
         ConfigError
             A name is unknown (the nearest known one is named) or a value impossible.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"a configuration must be a table of sections, got {values!r}")
         number = values.get("format", FORMAT)
         if number != FORMAT:  # before anything else: a newer format may have other sections
             raise ConfigError(

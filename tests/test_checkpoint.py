@@ -196,3 +196,36 @@ def test_shipped_models_are_found_by_name_and_by_hash(saved, monkeypatch):
     assert load_model("elsewhere/trained", expected_hash=loaded.hash).hash == loaded.hash
     with pytest.raises(ValueError, match="at least 8 digits"):
         zoo.find_by_hash("ab")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about.pop("format"), "no format number"),
+        (lambda about: about.update(channels=0), "damaged model: 0 channels"),
+        (lambda about: about.update(channels=2), "content hash is"),
+        (lambda about: about.update(config=3), "must be a table of sections"),
+        (lambda about: about["config"]["model"].update(codes=17), "content hash is"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(saved, change, message):
+    rewrite(saved / "model.safetensors", change)
+    with pytest.raises(FormatError, match=message):
+        load_model(saved)
+
+
+def test_weights_of_another_model_are_refused(saved):
+    """A description whose hash is right, of weights that do not fit it."""
+    data = (saved / "model.safetensors").read_bytes()
+    other = ModelConfig(codes=16, latent_channels=5, hidden_channels=4)
+    tensors = load_model(saved).model.state_dict()
+    right = checkpoint._hash_tensors(tensors, 1, other)
+
+    def change(about):
+        about["config"]["model"]["latent_channels"] = 5
+        about["hash"] = right
+
+    rewrite(saved / "model.safetensors", change)
+    assert data != (saved / "model.safetensors").read_bytes()
+    with pytest.raises(FormatError, match="tensors do not fit the model"):
+        load_model(saved)

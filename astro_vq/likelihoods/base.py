@@ -94,7 +94,8 @@ class Likelihood(nn.Module, ABC, Generic[Parameters]):
             raise ValueError(f"mask must be of bool, got {mask.dtype}")
         dtype = torch.promote_types(x.dtype, torch.float32)
         valid = fill_masked(x.to(dtype), mask)
-        return self._log_prob(valid.pixels, parameters, valid.mask)
+        with torch.autocast(x.device.type, enabled=False):  # sums of many terms, factorisations
+            return self._log_prob(valid.pixels, parameters, valid.mask)
 
     @abstractmethod
     def mean(self, parameters: Parameters) -> Tensor:

@@ -314,3 +314,34 @@ def test_single_precision_agrees_with_double():
     double = likelihood.log_prob(x, likelihood(0 * x))
     single = likelihood.log_prob(x.float(), likelihood(0 * x.float()))
     torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=0)
+
+
+def test_a_full_covariance_whitens_and_samples():
+    matrix = toeplitz(autocovariance(lag=3), 4)
+    likelihood = MultivariateNormal.from_covariance(matrix)
+    parameters = likelihood(torch.zeros(20_000, 1, 4, 4, dtype=torch.float64))
+    x = likelihood.sample(parameters, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        torch.cov(x.flatten(1).T), torch.as_tensor(matrix), atol=0.06, rtol=0
+    )
+    white = likelihood.whiten(x, parameters).flatten(1)
+    torch.testing.assert_close(torch.cov(white.T), torch.eye(16).double(), atol=0.06, rtol=0)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    assert torch.equal(
+        likelihood.log_prob(x, parameters, everything), likelihood.log_prob(x, parameters)
+    )
+
+
+def test_a_full_covariance_travels_with_the_state():
+    likelihood = MultivariateNormal.from_covariance(toeplitz(autocovariance(), 3))
+    other = MultivariateNormal("full")
+    other.load_state_dict(likelihood.state_dict())
+    x = images(2, 3)
+    assert torch.equal(other.log_prob(x, other(0 * x)), likelihood.log_prob(x, likelihood(0 * x)))
+
+
+def test_low_rank_covariances_have_no_whitening():
+    likelihood = MultivariateNormal("low-rank")
+    parameters = likelihood(torch.zeros(1, likelihood.raw_channels(1), 2, 2))
+    with pytest.raises(ValueError, match="no whitening of fixed form"):
+        likelihood.whiten(torch.zeros(1, 1, 2, 2), parameters)

@@ -7,6 +7,7 @@ import torch
 
 from astro_vq.checkpoint import load_model, save_model
 from astro_vq.config import ModelConfig, ModelName, RunConfig
+from astro_vq.errors import ConfigError
 from astro_vq.likelihoods import LIKELIHOODS
 from astro_vq.models import MODELS, PlainBatch, build_model
 
@@ -53,6 +54,29 @@ def test_masked_pixels_add_nothing_whatever_they_hold(name):
         torch.manual_seed(7)
         losses.append(model.loss(PlainBatch(torch.where(mask, x, filler), mask))["loss"])
     assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize("likelihood", ["low rank", "channels"])
+@pytest.mark.parametrize("name", MODELS)
+def test_half_precision_networks_have_a_likelihood_in_single_precision(name, likelihood):
+    options = {
+        "low rank": {"likelihood": "multivariate-normal", "likelihood_covariance": "low-rank"},
+        "channels": {"likelihood": "discretized-logistic-mixture", "autoregressive": True},
+    }[likelihood]
+    model, _ = make(name, **options)
+    x = images()
+    model.loss(PlainBatch(x))  # the start of the codes
+    losses = []
+    for enabled in (False, True):
+        model.eval()
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            terms = model.loss(PlainBatch(x))
+        assert terms["loss"].dtype == torch.float32
+        losses.append(terms["nll_per_dim"])
+    terms["loss"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    torch.testing.assert_close(*losses, rtol=0.05, atol=0.02)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -133,3 +157,25 @@ def test_token_models_take_any_quantizer(name, quantizer):
     assert indices.shape[1] == model.depth
     assert 0 <= indices.min() <= indices.max() < model.codes
     torch.testing.assert_close(model.decode_indices(indices), model.reconstruct(images()))
+
+
+def test_the_latents_of_two_levels_lie_at_half_the_stride():
+    model, _ = make("vqvae2")
+    model.eval()
+    x = images()
+    assert model.stride == 8
+    latents = model.encode(x)
+    assert latents.shape == (8, 4, 4, 4)
+    indices = model.encode_indices(x)
+    blocks = torch.stack([indices[:, 1], indices[:, 2]], -1).flatten(2)  # rows 0, 2, of width 4
+    assert torch.equal(model.bottom.indices(latents)[:, 0, ::2], blocks)
+
+
+def test_impossible_two_level_models_are_refused():
+    with pytest.raises(ConfigError, match="needs a network with maps"):
+        make("vqvae2", network="mlp", image_size=16)
+    with pytest.raises(ConfigError, match="reconstruction 'nll' only"):
+        make("vqvae2", reconstruction="data-variance")
+    model, _ = make("vqvae2")
+    with pytest.raises(ValueError, match=r"indices must be \(B, 5, h, w\)"):
+        model.decode_indices(torch.zeros(1, 1, 2, 2, dtype=torch.int64))
