@@ -49,8 +49,9 @@ def demo(
 
     Writes sky.fits, for each fidelity the compressed and the decompressed file, and demo.png, which
     shows the original, what was decoded, and the difference. The table gives the largest error that
-    was promised and the largest and root-mean-square errors that were measured, all in units of the
-    noise of the sky (sigma), and the bits per pixel and ratio of the whole file.
+    was promised, and the largest, root-mean-square and median absolute errors that were measured,
+    all in units of the noise of the sky (sigma); bits per pixel and ratio are those of the whole
+    file.
 
     \b
     Examples:
@@ -64,22 +65,32 @@ def demo(
             Column("fidelity", 9, "<"),
             Column("promised", 10),
             Column("max error", 10),
-            Column("rms error", 10),
+            Column("rms", 10),
+            Column("median", 10),
             Column("bits/pixel", 10),
             Column("ratio", 6),
             Column("size", 7),
             Column("seconds", 7),
         ]
     )
-    console.note(f"simulating {size} x {size} pixels, then three fidelities, in {output} ...")
-    rows = run_demo(output, size=size, model=model, seed=seed, device=device, overwrite=overwrite)
+    rows = run_demo(
+        output,
+        size=size,
+        model=model,
+        seed=seed,
+        device=device,
+        overwrite=overwrite,
+        report=console.note,
+    )
     if as_json:
         console.json(rows)
     else:
         console.result(table.header)
         for row in rows:
             console.result(table.row(cells_of(row)))
-        console.result("promised, max error and rms error in units of the sky's noise (sigma)")
+        console.result(
+            "errors (promised; largest, rms and median found) in units of sky noise (sigma)"
+        )
     console.note(f"picture: {output / 'demo.png'}")
 
 
@@ -91,6 +102,7 @@ def cells_of(row: dict[str, Any]) -> list[str]:
         "none" if promised is None else format_number(promised),
         format_number(row["max_error_sigma"]),
         format_number(row["rms_error_sigma"]),
+        format_number(row["median_error_sigma"]),
         format_number(row["bits_per_pixel"]),
         format_number(row["ratio"]),
         format_bytes(row["output_bytes"]),
