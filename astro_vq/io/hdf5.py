@@ -38,7 +38,7 @@ class Hdf5Stack:
     unit : str
         Of the pixels; '' when nothing states it.
     attributes : dict
-        All attributes of the data set.
+        All attributes of the data set; arrays as lists, bytes as text.
     """
 
     path: str
@@ -179,7 +179,9 @@ def _stack(path: str, item: h5py.Dataset) -> Hdf5Stack:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an attribute holds
-    """Return an attribute as Python's own type where there is one."""
+    """Return an attribute as Python's own types where there are such."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.generic):

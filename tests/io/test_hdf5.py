@@ -41,7 +41,7 @@ def test_a_data_set_is_named_behind_colons(path):
     assert stack.dtype.isnative
     assert stack.unit == "DN"
     assert stack.attributes["zeropoint"] == 25.5
-    assert list(stack.attributes["bands"]) == ["g", "r"]
+    assert stack.attributes["bands"] == ["g", "r"]
     assert stack.attributes["raw"] == "bytes"
     for i in range(5):
         np.testing.assert_array_equal(stack.read(i), STACK[i : i + 1])

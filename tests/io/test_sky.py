@@ -1,7 +1,5 @@
 """Every real file reads, and reads as astropy reads it."""
 
-import warnings
-
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -10,23 +8,24 @@ from astro_vq.io.fits import open_fits
 from astro_vq.io.hdf5 import open_hdf5
 from astro_vq.io.image import find_images, iter_planes
 
-pytestmark = pytest.mark.sky
+pytestmark = [
+    pytest.mark.sky,
+    pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning"),
+]
 WHOLE = slice(None)
 
 
 def differences(path):
     """Return in what the pixels and headers of a file differ from those of astropy."""
-    found = []
+    found: list[str] = []
     with (
-        warnings.catch_warnings(),
         open_fits(path) as ours,
         fits.open(path, do_not_scale_image_data=True, memmap=False) as theirs,
     ):
-        warnings.simplefilter("ignore")
         if len(ours.hdus) != len(theirs):
             return [f"{path}: {len(ours.hdus)} HDUs, astropy finds {len(theirs)}"]
         for hdu, other in zip(ours.hdus, theirs, strict=True):
-            is_image = other.is_image and other.data is not None
+            is_image = other.is_image and other.data is not None and other.data.size > 0
             if bool(hdu.n_planes) != is_image:
                 found.append(f"{hdu.where} is {hdu.kind}")
             elif is_image:
@@ -41,16 +40,21 @@ def differences(path):
     return found
 
 
-@pytest.mark.parametrize("folder", ["formats", "eval"])
-def test_real_files_hold_the_pixels_that_astropy_finds(sky_dir, folder):
-    paths = find_images(sky_dir / folder)
-    assert paths
+def first_of_each_folder(paths):
+    return list({path.parent: path for path in reversed(paths)}.values())
+
+
+def test_real_files_of_each_instrument_hold_the_pixels_that_astropy_finds(sky_dir):
+    small = [path for path in find_images(sky_dir / "eval") if path.stat().st_size < 500_000]
+    paths = find_images(sky_dir / "formats") + first_of_each_folder(small)
+    assert len(paths) > 10
     assert [line for path in paths for line in differences(path)] == []
 
 
 @pytest.mark.slow
-def test_real_training_files_hold_the_pixels_that_astropy_finds(sky_dir):
-    paths = find_images(sky_dir / "train")
+@pytest.mark.parametrize("folder", ["eval", "train"])
+def test_all_real_files_hold_the_pixels_that_astropy_finds(sky_dir, folder):
+    paths = find_images(sky_dir / folder)
     assert paths
     assert [line for path in paths for line in differences(path)] == []
 
@@ -62,8 +66,8 @@ def test_every_byte_of_real_files_is_in_their_hdus(sky_dir):
             assert b"".join(parts) + file.trailing == path.read_bytes()
 
 
-def test_every_real_file_has_planes(sky_dir):
-    for path in find_images(sky_dir / "eval"):
+def test_real_files_have_planes_of_physical_values(sky_dir):
+    for path in first_of_each_folder(find_images(sky_dir / "eval")):
         plane = next(iter_planes(path))
         assert plane.read(slice(2), slice(3)).dtype in (np.float32, np.float64)
 
