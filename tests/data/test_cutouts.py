@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from astro_vq.config import DataConfig
 from astro_vq.data.cutouts import CutoutIndex
+from astro_vq.data.planes import PlaneReader
 from astro_vq.errors import DataError
 
 
@@ -247,3 +249,48 @@ def test_real_images_are_indexed_and_split_without_shared_sky(sky_dir):
     for first, second in same:
         assert groups[first] == groups[second]
     assert len(index.groups) > 100
+
+
+def test_large_planes_are_measured_in_bands_of_rows(tmp_path, monkeypatch):
+    write(tmp_path / "large.fits", sky((900, 120), 3))
+    whole = CutoutIndex.build([tmp_path]).images[0].planes[0].scaling
+    monkeypatch.setattr("astro_vq.data.scan.SAMPLE_PIXELS", 20_000)
+    part = CutoutIndex.build([tmp_path]).images[0].planes[0].scaling
+    assert part != whole
+    assert part.sigma == pytest.approx(whole.sigma, rel=0.05)
+    assert part.sky == pytest.approx(whole.sky, abs=0.2)
+
+
+def test_pixels_that_cannot_be_read_are_a_reject(tmp_path, monkeypatch):
+    write(tmp_path / "a.fits", sky(seed=1))
+    write(tmp_path / "b.fits", sky(seed=2))
+    plain = PlaneReader.read
+
+    def broken(self, address, *place):
+        if address.path.name == "a.fits":
+            raise OSError("bad sector")
+        return plain(self, address, *place)
+
+    monkeypatch.setattr(PlaneReader, "read", broken)
+    index = CutoutIndex.build([tmp_path])
+    assert file_names(index) == ["b.fits"]
+    assert index.rejects[0].reason == "unreadable"
+    assert index.rejects[0].detail == "bad sector"
+
+
+def test_damaged_coordinates_are_no_position(tmp_path):
+    cards = at(10.0, 0.0, (40, 50)) | {"CD1_1": 0.0, "CD2_2": 0.0}
+    write(tmp_path / "a.fits", sky(seed=1), **cards)
+    write(tmp_path / "b.fits", sky(seed=2), **cards)
+    write(tmp_path / "c.fits", sky(seed=3), CTYPE1="RA---TAN", CTYPE2="nonsense")
+    assert len(CutoutIndex.build([tmp_path]).groups) == 3
+
+
+def test_files_are_told_to_who_waits_and_listed_twice_count_once(tmp_path):
+    path = write(tmp_path / "a.fits", sky(seed=1))
+    names = []
+    index = CutoutIndex.build([tmp_path, path], progress=names.append)
+    assert names == [str(path)]
+    assert len(index.images) == 1
+    config = DataConfig(fits_dir=(str(tmp_path),), saturation=500.0)
+    assert CutoutIndex.from_config(config).images[0].planes[0].saturation == 500.0

@@ -1,4 +1,5 @@
 import os
+import pickle
 
 import h5py
 import numpy as np
@@ -255,3 +256,13 @@ def test_a_forked_reader_begins_with_nothing_open(index, monkeypatch):
 def test_impossible_options_are_refused(index, options, message):
     with pytest.raises(ValueError, match=message):
         CutoutDataset(index, **options)
+
+
+def test_pickled_readers_hold_nothing_and_read_the_same(index):
+    reader = PlaneReader(cache_bytes=10**6)
+    plane = index.images[0].planes[0]
+    place = (plane.address, plane.shape, slice(60, 70), slice(40, 60))
+    values = reader.read(*place)
+    copy = pickle.loads(pickle.dumps(reader))
+    assert (copy.held_bytes, copy.cache_bytes) == (0, 10**6)
+    np.testing.assert_array_equal(copy.read(*place), values)

@@ -220,3 +220,20 @@ def test_real_skies_agree_with_the_catalog(sky_dir):
         assert 0 < pixel_noise(data) < np.inf
     assert len(ratios) > 20
     assert np.mean(np.abs(np.array(ratios) - 1) < 0.2) > 0.9
+
+
+def test_autocovariance_of_large_frames_is_summed_in_pieces():
+    image, covariance = smooth_noise(2.5, shape=(200, 2100))
+    lags = np.arange(-2, 3)
+    expected = covariance(lags[:, None], lags[None, :])
+    np.testing.assert_allclose(autocovariance(image, 2), expected, atol=0.03 * 9)
+
+
+def test_signalling_nans_and_masks_do_no_harm():
+    image = noise_image().astype(np.float32)
+    image.view(np.uint32)[:50] = 0x7F800001
+    mask = np.ones(image.shape, dtype=bool)
+    mask[:, 400:] = False
+    assert sky_statistics(image, mask=mask, max_samples=50_000).sigma == pytest.approx(5, rel=0.02)
+    assert not source_mask(image, mask=mask)[:50].any()
+    assert autocovariance(image, 1, mask=mask)[1, 1] == pytest.approx(25, rel=0.03)
