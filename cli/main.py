@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "info": "astro_vq.cli.info:info",
     "verify": "astro_vq.cli.verify:verify",
     "report": "astro_vq.cli.report:report",
+    "codebook": "astro_vq.cli.codebook:codebook",
 }
 """Name of each command and where it is: "module:attribute", in the order of the help."""
 

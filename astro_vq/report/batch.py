@@ -107,11 +107,9 @@ def write_record(path: Path, key: str, record: Mapping[str, Any]) -> None:
 def make_rows(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield one flat row, with `COLUMNS`, for each trial of an image's record."""
     image = record["image"]
-    noise = image["pixel_noise"] or None
     for trial in record["trials"]:
         photometry, layers = trial["photometry"], trial["layer_bits_per_pixel"]
         spreads = photometry["differences_in_errors"]
-        floor = trial["noise_floor"]
         has_sources = photometry["usable"] > 0
         row: dict[str, Any] = {
             "input": record["input"],
@@ -119,8 +117,6 @@ def make_rows(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "FILTER": image["keywords"].get("FILTER", ""),
             "kind": image["kind"],
             **{f"{name}_bits": layers[name] for name in layers},
-            "noise_floor_bits": None if floor is None else floor["correlated_bits"],
-            "max_error_sigma": trial["max_error"] / noise if noise else None,
             "sources": photometry["sources"],
             "flux_bias": spreads["flux"]["bias"] if has_sources else None,
             "flux_median": spreads["flux"]["median"] if has_sources else None,

@@ -111,6 +111,8 @@ def _stretch_limits(study: ImageStudy) -> tuple[float, float]:
     subject = study.subject
     sigma = subject.noise or subject.sigma or 1.0
     values = _stretch(subject.pixels[np.isfinite(subject.pixels)], subject.sky, sigma)
+    if values.size == 0:
+        return 0.0, 2.0
     low, high = np.quantile(values, (0.005, 0.998))
     return float(low), float(max(high, low + 2.0))
 
@@ -178,7 +180,7 @@ def draw_rates(study: ImageStudy) -> Figure:
         key=lambda t: t.trial.distortion.rms_error,
     )
     bounded = [t for t in ours if t.trial.bound is not None]
-    errors = [t.trial.distortion.max_error / sigma for t in bounded]
+    errors = [float(t.record["max_error_sigma"]) for t in bounded]
     rates = [t.trial.rate.bits_per_pixel() for t in bounded]
     layers = [t.trial.rate.bits_per_pixel("pixel") for t in bounded]
     if bounded:
@@ -189,7 +191,7 @@ def draw_rates(study: ImageStudy) -> Figure:
         )  # fmt: skip
     for trial in ours:
         if trial.trial.bound is None:
-            error = trial.trial.distortion.max_error / sigma
+            error = float(trial.record["max_error_sigma"])
             ax.plot(
                 [error], [trial.trial.rate.bits_per_pixel()], "*", markersize=13, color=COLOURS[1],
                 label="astro-vq, tokens only", zorder=5,

@@ -52,6 +52,8 @@ def render_parts(study: ImageStudy, *, anchor: str = "") -> Iterator[str]:
         "all of the compressed file. The noise floor is what the sky noise alone costs at that "
         "bound, "
         "its correlation between neighbours used; sources cost more."
+        " Where a file has several images, errors are over all of them, but those in units of the "
+        "noise are of the image shown."
     )
     yield html.heading("Bits per pixel by layer, and time", 3)
     yield _layer_table(study)
@@ -132,13 +134,12 @@ def _size_table(study: ImageStudy) -> str:
     rows = []
     for item in study.trials:
         record = item.record
-        floor = record["noise_floor"]
         rows.append(
             [
                 text_cell(item.trial.choice.label),
                 number_cell(record["ratio"], 4),
                 number_cell(record["bits_per_pixel"], 4),
-                number_cell(None if floor is None else floor["correlated_bits"], 4),
+                number_cell(record["noise_floor_bits"], 4),
                 number_cell(record["bits_above_floor"]),
                 number_cell(record["max_error_allowed"]),
                 number_cell(record["max_error"]),

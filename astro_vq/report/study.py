@@ -195,7 +195,7 @@ def study_image(
         subject = choose_subject(file, path, hdu=settings.hdu)
     tell("sources and noise")
     catalogue = make_catalogue(
-        subject.pixels,
+        subject.pixels if subject.has_pixels else np.zeros(subject.pixels.shape),
         threshold=settings.threshold,
         fwhm=settings.fwhm or _beam_width(subject),
         radius=settings.radius,
@@ -288,6 +288,8 @@ def _study_trial(
     decoded = trial.decoded
     photometry = compare_sources(catalogue, decoded)
     floor = _floor(noise, trial, subject)
+    own = next((hdu for hdu in trial.hdus if hdu["index"] == subject.hdu), trial.to_dict())
+    finite = 1 - trial.distortion.missing / max(trial.distortion.pixels, 1)
     change = sky_change(subject.pixels, decoded)
     factor = trial.choice.factor
     if factor is None and trial.bound and (trial.sigma or subject.noise):
@@ -297,10 +299,12 @@ def _study_trial(
         "swept": swept,
         "factor": factor,
         "noise_floor": None if floor is None else floor._asdict(),
+        "noise_floor_bits": None if floor is None else finite * floor.correlated_bits,
         "bits_above_floor": (
-            None if floor is None else trial.rate.bits_per_pixel() - floor.correlated_bits
+            None if floor is None else trial.rate.bits_per_pixel() - finite * floor.correlated_bits
         ),
-        "rms_error_sigma": trial.distortion.rms_error / sigma,
+        "max_error_sigma": own["max_error"] / sigma,
+        "rms_error_sigma": own["rms_error"] / sigma,
         "residual": residual_statistics(subject.pixels, decoded, sigma)._asdict(),
         "sky": None if change is None else change._asdict(),
         "photometry": photometry.to_dict(),

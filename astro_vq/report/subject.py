@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.data.noise import pixel_noise, sky_statistics
+from astro_vq.data.noise import SkyStatistics, pixel_noise, sky_statistics
 from astro_vq.errors import DataError
 from astro_vq.io.fits import FitsFile, FitsHDU
 from astro_vq.metrics.sources import FWHM_PER_SIGMA
@@ -98,6 +98,11 @@ class Subject:
     notes: tuple[str, ...] = ()
 
     @property
+    def has_pixels(self) -> bool:
+        """Whether any pixel is finite."""
+        return bool(np.isfinite(self.pixels).any())
+
+    @property
     def is_integer(self) -> bool:
         """Whether the stored values are integers."""
         return self.stored.dtype.kind in "iu"
@@ -124,7 +129,7 @@ def choose_subject(file: FitsFile, path: Path, *, hdu: int | None = None) -> Sub
     Raises
     ------
     DataError
-        When there is no image with finite pixels, or `hdu` is none.
+        When there is no image with pixels, or `hdu` is none.
     """
     images = [item for item in file.hdus if item.kind in _IMAGE_KINDS and math.prod(item.shape) > 0]
     if not images:
@@ -142,7 +147,10 @@ def choose_subject(file: FitsFile, path: Path, *, hdu: int | None = None) -> Sub
             notes.append(f"HDU {item.index} has no finite pixel")
             continue
         return _describe(item, path, *found, notes)
-    raise DataError(f"{path}: no image in this file has a finite pixel")
+    item = images[0]
+    window = (_middle_slice(item.plane_shape[0]), _middle_slice(item.plane_shape[1]))
+    stored = np.asarray(item.read_stored(0, *window))
+    return _describe(item, path, 0, window, stored, notes)
 
 
 def _choose_plane(item: FitsHDU) -> tuple[int, tuple[slice, slice], NDArray[Any]] | None:
@@ -178,7 +186,7 @@ def _describe(
 ) -> Subject:
     pixels = np.asarray(item.to_physical(stored), dtype=np.float64)
     pixels[~np.isfinite(pixels)] = np.nan
-    sky = sky_statistics(pixels)
+    sky = sky_statistics(pixels) if np.isfinite(pixels).any() else SkyStatistics(0.0, 0.0)
     lines = list(notes)
     if item.n_planes > 1:
         lines.append(
