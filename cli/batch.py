@@ -190,28 +190,33 @@ def report_outcomes(
     show : callable or None
         Prints one result; None prints all of them as one JSON list at the end.
     """
-    done: list[Outcome] = []
+    seen: list[Outcome] = []
     with console.progress(outcomes, length=count, label=label, rows=show is not None) as running:
         for outcome in running:
-            done.append(outcome)
-            for note in outcome.done.notes:
-                console.note(f"{outcome.source}: {note}")
-            for problem in outcome.done.problems:
-                console.failure(problem, subject=str(outcome.source))
-            if outcome.error:
-                if console.verbosity >= 2 and outcome.trace:
-                    click.echo(outcome.trace, err=True)
-                console.failure(outcome.error, subject=str(outcome.source))
-            elif show is not None:
+            seen.append(outcome)
+            _report_trouble(outcome, console)
+            if show is not None and not outcome.error:
                 show(outcome.done.result)
     if show is None:
-        console.json([outcome.to_dict() for outcome in done])
-    failed = [outcome for outcome in done if outcome.is_failure]
+        console.json([outcome.to_dict() for outcome in seen])
+    failed = [str(outcome.source) for outcome in seen if outcome.is_failure]
     if failed and count > 1:
-        names = ", ".join(str(outcome.source) for outcome in failed)
-        console.failure(f"{len(failed)} of {count} files failed: {names}")
+        console.failure(f"{len(failed)} of {count} files failed: {', '.join(failed)}")
     if failed:
         sys.exit(1)
+
+
+def _report_trouble(outcome: Outcome, console: Console) -> None:
+    """Write notes, problems and the error of one file to stderr."""
+    subject = str(outcome.source)
+    for note in outcome.done.notes:
+        console.note(f"{subject}: {note}")
+    for problem in outcome.done.problems:
+        console.failure(problem, subject=subject)
+    if outcome.error:
+        if console.verbosity >= 2:
+            console.note(outcome.trace)
+        console.failure(outcome.error, subject=subject)
 
 
 def _await(job: Job, future: "Future[Outcome]") -> Outcome:

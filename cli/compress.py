@@ -122,14 +122,12 @@ def compress(
         overwrite=overwrite,
     )
     table = compression_table(max(len(str(image)) for image in images))
-    if not as_json:
-        console.result(table.header)
     report_outcomes(
         run_jobs(work, planned, processes=jobs, console=console),
         console,
         count=len(planned),
         label="compress",
-        show=None if as_json else lambda result: console.result(table.row(row_of(result))),
+        show=None if as_json else console.row_printer(table, row_of),
     )
 
 

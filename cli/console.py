@@ -11,7 +11,7 @@ import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TextIO, TypeVar
 
 import click
@@ -106,6 +106,19 @@ class Console:
         """Write a message that says what failed as one line to stderr."""
         prefix = f"{subject}: " if subject and subject not in message else ""
         click.echo(f"astro-vq: error: {prefix}{message}", err=True)
+
+    def row_printer(
+        self, table: Table, row_of: Callable[[dict[str, Any]], Sequence[str]]
+    ) -> Callable[[dict[str, Any]], None]:
+        """Return a function that prints results as rows, with the titles before the first."""
+        titles = iter([table.header])
+
+        def show(result: dict[str, Any]) -> None:
+            for title in titles:
+                self.result(title)
+            self.result(table.row(row_of(result)))
+
+        return show
 
     @contextlib.contextmanager
     def progress(

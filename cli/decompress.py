@@ -90,14 +90,12 @@ def decompress(
             Column("seconds", 7),
         ]
     )
-    if not as_json:
-        console.result(table.header)
     report_outcomes(
         run_jobs(work, planned, processes=jobs, console=console),
         console,
         count=len(planned),
         label="decompress",
-        show=None if as_json else lambda result: console.result(table.row(row_of(result))),
+        show=None if as_json else console.row_printer(table, row_of),
     )
 
 

@@ -70,8 +70,6 @@ def verify(
             Column("found", 10),
         ]
     )
-    if not as_json:
-        console.result(table.header)
     report_outcomes(
         run_jobs(
             partial(verify_one, against=against, model=model, device=device),
@@ -82,7 +80,7 @@ def verify(
         console,
         count=len(files),
         label="verify",
-        show=None if as_json else lambda result: console.result(table.row(row_of(result))),
+        show=None if as_json else console.row_printer(table, row_of),
     )
 
 
