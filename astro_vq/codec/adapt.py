@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.coders import Spec
+from astro_vq.codec.coders import MAPPED_CODERS, MODELLED_EFFORT, Spec
 from astro_vq.codec.engine_data import load_engine
 from astro_vq.codec.fit_scales import fit_scale_model
 from astro_vq.codec.lattice import KINDS, Phase, count_levels
@@ -15,6 +15,7 @@ from astro_vq.codec.predict import choose_weights, predict, sample_phase
 from astro_vq.codec.quantize import Mapping, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.statistics import Integers, measure_statistics
+from astro_vq.codec.structure import candidate_mappings
 
 _FITTED_LEVELS = 3  # coarser ones hold too few pixels to pay for their weights
 _MEASURED_LEVELS = 2  # with statistics of their own
@@ -25,7 +26,35 @@ def fit_side_information(tiles: Sequence[npt.NDArray[Any]], spec: Spec, effort: 
     """Return mapping, predictor weights and statistics fitted to sample tiles of an HDU."""
     if sum(tile.size for tile in tiles) < _FEWEST_PIXELS:
         return Shared()
-    mapping = default_mapping(np.concatenate([t.ravel() for t in tiles]), spec.bound)
+    mappings = candidate_mappings(list(tiles), spec.bound, spec.blank)
+    if len(mappings) == 1:
+        return _fit_mapping(tiles, mappings[0], spec, effort)
+    choices = [_fit_mapping(tiles, mapping, spec, effort) for mapping in mappings]
+    sample = [tiles[i] for i in sorted({0, len(tiles) // 3, len(tiles) // 2, len(tiles) - 1})]
+    share = sum(tile.size for tile in tiles) / max(sum(tile.size for tile in sample), 1)
+    sizes = [
+        len(shared.to_bytes()) + share * _trial_size(sample, shared, spec, effort)
+        for shared in choices
+    ]
+    return choices[int(np.argmin(sizes))]
+
+
+def _trial_size(tiles: Sequence[npt.NDArray[Any]], shared: Shared, spec: Spec, effort: int) -> int:
+    """Return how many bytes sample tiles take under a choice of side information."""
+    mapping = shared.mapping or default_mapping(tiles[0], spec.bound)
+    quantized = [quantize_tile(t, spec.bound, mapping, blank=spec.blank) for t in tiles]
+    sizes = [tile.nbytes for tile in tiles]
+    for coder in MAPPED_CODERS:
+        if coder.effort <= min(effort, 8):
+            streams = coder.encode_quantized(quantized, [mapping] * len(tiles), shared, effort)
+            sizes = [min(n, len(s)) if s else n for n, s in zip(sizes, streams, strict=True)]
+    return sum(sizes)
+
+
+def _fit_mapping(
+    tiles: Sequence[npt.NDArray[Any]], mapping: Mapping, spec: Spec, effort: int
+) -> Shared:
+    """Return what is fitted to sample tiles under a mapping."""
     stacks = [s for t in tiles if (s := _complete(t, mapping, spec)) is not None]
     if not stacks:
         return Shared(mapping)
@@ -36,8 +65,9 @@ def fit_side_information(tiles: Sequence[npt.NDArray[Any]], spec: Spec, effort: 
         for kind in range(KINDS):
             parts = [_fit(deep, Phase(level, 4 * kind + n), shared) for n in range(4)]
             if level < _MEASURED_LEVELS:
-                together = (np.concatenate(part) for part in zip(*parts, strict=True))
-                shared.statistics[level, kind] = measure_statistics(*together)
+                if effort >= MODELLED_EFFORT:
+                    together = (np.concatenate(part) for part in zip(*parts, strict=True))
+                    shared.statistics[level, kind] = measure_statistics(*together)
                 weights = [shared.weights_of(Phase(level, 4 * kind + n)) for n in range(4)]
                 shared.scales[level, kind] = fit_scale_model(deep, level, kind, weights)
     return shared

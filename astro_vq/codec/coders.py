@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.bytestream import ByteReader, little_endian
+from astro_vq.codec.bytestream import ByteReader, little_endian, sized
 from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
 from astro_vq.codec.fitted import FittedPlanes
 from astro_vq.codec.modelled import ModelledPlanes
 from astro_vq.codec.numbers import pack_numbers, unpack_numbers
 from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PredictedPlanes
-from astro_vq.codec.quantize import Mapping, QuantizedTile, restore_tile
+from astro_vq.codec.quantize import SPLIT, Mapping, QuantizedTile, restore_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 
@@ -141,7 +141,8 @@ class MappedCoder:
                 streams.append(None)
                 continue
             own = b"\0" if mapping == shared.mapping else b"\1" + mapping.to_bytes()
-            streams.append(own + encode_exceptions(tile.exceptions) + payload)
+            tail = sized(payload) + tile.remainders if mapping.kind == SPLIT else payload
+            streams.append(own + encode_exceptions(tile.exceptions) + tail)
         return streams
 
     def decode(
@@ -149,7 +150,7 @@ class MappedCoder:
     ) -> list[Tile]:
         """Return the tiles."""
         dtype = np.dtype(spec.dtype)
-        mappings, exceptions, payloads = [], [], []
+        mappings, exceptions, payloads, remainders = [], [], [], []
         for stream, shape in zip(streams, shapes, strict=True):
             reader = ByteReader(stream)
             own = reader.byte()
@@ -158,11 +159,15 @@ class MappedCoder:
                 raise FormatError("damaged pixel stream: the mapping of its integers is missing")
             mappings.append(mapping)
             exceptions.append(decode_exceptions(reader, shape, dtype.itemsize))
-            payloads.append(reader.rest())
+            split = mapping.kind == SPLIT
+            payloads.append(reader.sized() if split else reader.rest())
+            remainders.append(reader.rest())
         planes = self._planes.decode(payloads, [e.mask for e in exceptions], shared)
         return [
-            restore_tile(QuantizedTile(plane, exception), mapping, dtype)
-            for plane, exception, mapping in zip(planes, exceptions, mappings, strict=True)
+            restore_tile(QuantizedTile(plane, exception, rest), mapping, dtype)
+            for mapping, plane, exception, rest in zip(
+                mappings, planes, exceptions, remainders, strict=True
+            )
         ]
 
 
@@ -187,10 +192,13 @@ class PcodecCoder:
 WHOLE_TILE_CODERS = (RawCoder(), ConstantCoder(), PcodecCoder())
 """Coders that take stored values as they are."""
 
+MODELLED_EFFORT = 9
+"""The network coder is tried from this effort on: it takes long, both ways."""
+
 MAPPED_CODERS = (
     MappedCoder(2, PredictedPlanes()),
     MappedCoder(4, PackedPlanes()),
-    MappedCoder(5, ModelledPlanes(), effort=9),
+    MappedCoder(5, ModelledPlanes(), effort=MODELLED_EFFORT),
     MappedCoder(6, FittedPlanes()),
 )
 """Coders that take quantised tiles."""

@@ -6,18 +6,25 @@ exception and is stored as it is. The guarantee thus holds by construction, what
 """
 
 import dataclasses
+import functools
 import struct
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.bytestream import ByteReader, encode_varint
+from astro_vq.codec.bytestream import ByteReader, encode_varint, sized
 from astro_vq.codec.exceptions import Exceptions
+from astro_vq.codec.numbers import pack_integers, unpack_integers
+from astro_vq.codec.ordered import from_ordered, to_ordered
+from astro_vq.codec.remainders import decode_remainders, encode_remainders
 from astro_vq.errors import FormatError
 
-IDENTITY, STEP, SCALE, RATIO, ORDERED = range(5)
+IDENTITY, STEP, SCALE, RATIO, ORDERED, SPLIT, PALETTE = range(7)
 _INDEX_LIMIT = 2.0**52  # float64 counts exactly that far
+_NEAR = 2.0**26  # indices further from the middle are exceptions where they are few
+_FEW = 0.01
+_LARGEST_PALETTE = 1 << 18
 _SHRINK_LIMIT = 0.01  # of the bound: how much of it may be given to rounding in the dtype
 _INT64_MAX = 2**63 - 1
 
@@ -35,19 +42,23 @@ class Mapping:
         `IDENTITY` the integer itself; `STEP` integer times an integer step; `SCALE`
         ``index * step + offset`` in float64, rounded to the dtype; `RATIO`
         ``(index * stride) / step``; `ORDERED` bit patterns of floats in the order of
-        their values.
+        their values; `SPLIT` the nearest multiple of `step`, with the place of the float
+        among all that are nearest to it; `PALETTE` the rank in a table of values.
     step : float
         See `kind`.
     offset : float
         See `kind`.
     stride : int
         Indices are multiplied by this first.
+    palette : bytes
+        The table of values, see `make_palette`.
     """
 
     kind: int
     step: float = 1.0
     offset: float = 0.0
     stride: int = 1
+    palette: bytes = b""
 
     def to_bytes(self) -> bytes:
         """Return the mapping as bytes."""
@@ -56,6 +67,10 @@ class Mapping:
             return out + encode_varint(int(self.step))
         if self.kind in (SCALE, RATIO):
             return out + struct.pack("<dd", self.step, self.offset) + encode_varint(self.stride)
+        if self.kind == SPLIT:
+            return out + struct.pack("<d", self.step)
+        if self.kind == PALETTE:
+            return out + sized(self.palette)
         return out
 
     @classmethod
@@ -77,14 +92,25 @@ class Mapping:
             if not (np.isfinite(step) and step > 0 and np.isfinite(offset)):
                 raise FormatError("damaged pixel stream: a step that is not positive")
             return cls(kind, step, offset, max(1, reader.varint(2**31)))
+        if kind == SPLIT:
+            (step,) = struct.unpack("<d", reader.take(8))
+            if not (np.isfinite(step) and step > 0):
+                raise FormatError("damaged pixel stream: a step that is not positive")
+            return cls(kind, step)
+        if kind == PALETTE:
+            return cls(kind, palette=reader.sized())
         raise FormatError(f"damaged pixel stream: unknown mapping {kind}")
 
 
 class QuantizedTile(NamedTuple):
-    """A tile as integers; `indices` mean nothing where `exceptions.mask` is True."""
+    """A tile as integers; `indices` mean nothing where `exceptions.mask` is True.
+
+    `remainders` is what a `SPLIT` mapping needs besides.
+    """
 
     indices: Indices
     exceptions: Exceptions
+    remainders: bytes = b""
 
 
 def default_mapping(values: Values, bound: float) -> Mapping:
@@ -135,6 +161,10 @@ def quantize_tile(
         ``abs(restore - values) <= bound`` wherever `values` is finite and not BLANK.
     """
     indices, usable = _nearest(values, mapping)
+    if mapping.kind == SPLIT:
+        exceptions = Exceptions(~usable, bit_patterns(values)[~usable])
+        rest = encode_remainders(values[usable], indices[usable], mapping.step)
+        return QuantizedTile(indices, exceptions, rest)
     if blank is not None:
         usable &= values != blank
     restored = apply_mapping(indices, mapping, values.dtype)
@@ -165,8 +195,15 @@ def restore_tile(tile: QuantizedTile, mapping: Mapping, dtype: npt.DTypeLike) ->
         If the mapping does not fit the dtype.
     """
     dtype = np.dtype(dtype)
-    if (mapping.kind in (IDENTITY, STEP)) != (dtype.kind != "f"):
+    if (mapping.kind in (IDENTITY, STEP)) != (dtype.kind != "f") and mapping.kind != PALETTE:
         raise FormatError(f"damaged pixel stream: mapping {mapping.kind} for {dtype} pixels")
+    if mapping.kind == SPLIT:
+        mask = tile.exceptions.mask
+        values = np.zeros(mask.shape, dtype)
+        reader = ByteReader(tile.remainders)
+        values[~mask] = decode_remainders(reader, tile.indices[~mask], mapping.step, dtype)
+        bit_patterns(values)[mask] = tile.exceptions.bits
+        return values
     values = np.ascontiguousarray(apply_mapping(tile.indices, mapping, dtype))
     bits = values.view(f"u{dtype.itemsize}")
     bits[tile.exceptions.mask] = tile.exceptions.bits
@@ -176,6 +213,24 @@ def restore_tile(tile: QuantizedTile, mapping: Mapping, dtype: npt.DTypeLike) ->
 def bit_patterns(values: Values) -> npt.NDArray[np.unsignedinteger[Any]]:
     """Return the bits of values as unsigned integers."""
     return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
+
+
+def make_palette(values: Values) -> Mapping:
+    """Return the mapping to ranks among the distinct finite values (in any order)."""
+    distinct = np.unique(values[np.isfinite(values)])
+    codes = to_ordered(distinct) if distinct.dtype.kind == "f" else distinct.astype(np.int64)
+    table = encode_varint(distinct.size) + pack_integers(np.diff(codes, prepend=0), 9)
+    return Mapping(PALETTE, palette=table)
+
+
+@functools.lru_cache(maxsize=16)
+def _read_palette(table: bytes, dtype: np.dtype[Any]) -> Values:
+    reader = ByteReader(table)
+    n = reader.varint(_LARGEST_PALETTE)
+    if not n:
+        raise FormatError("damaged pixel stream: an empty table of values")
+    codes = np.cumsum(unpack_integers(reader.rest(), n))
+    return from_ordered(codes, dtype) if dtype.kind == "f" else codes.astype(dtype)
 
 
 def apply_mapping(indices: Indices, mapping: Mapping, dtype: npt.DTypeLike) -> Values:
@@ -188,7 +243,10 @@ def apply_mapping(indices: Indices, mapping: Mapping, dtype: npt.DTypeLike) -> V
     if mapping.kind == STEP:
         return _times_step(indices, int(mapping.step), dtype)
     if mapping.kind == ORDERED:
-        return _from_ordered(indices, dtype)
+        return from_ordered(indices, dtype)
+    if mapping.kind == PALETTE:
+        table = _read_palette(mapping.palette, dtype)
+        return table[np.clip(indices, 0, table.size - 1)]
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         real = indices.astype(np.float64)
         if mapping.stride != 1:
@@ -210,9 +268,12 @@ def _nearest(values: Values, mapping: Mapping) -> tuple[Indices, npt.NDArray[np.
         return values.astype(np.int64), np.ones(values.shape, bool)
     if mapping.kind == STEP:
         return _divide_step(values, int(mapping.step)), np.ones(values.shape, bool)
+    if mapping.kind == PALETTE:
+        table = _read_palette(mapping.palette, values.dtype)
+        return np.minimum(np.searchsorted(table, values), table.size - 1), np.isfinite(values)
     finite = np.isfinite(values)
     if mapping.kind == ORDERED:
-        return _to_ordered(values), finite
+        return to_ordered(values), finite
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         real = np.where(finite, values, 0).astype(np.float64)
         if mapping.kind == RATIO:
@@ -220,6 +281,10 @@ def _nearest(values: Values, mapping: Mapping) -> tuple[Indices, npt.NDArray[np.
         else:
             real = (real - mapping.offset) / mapping.step / mapping.stride
         usable = finite & (np.abs(real) < _INDEX_LIMIT)
+        if usable.any():
+            near = usable & (np.abs(real - np.median(real[usable])) < _NEAR)
+            if np.count_nonzero(near) >= (1 - _FEW) * np.count_nonzero(usable):
+                usable = near
         return np.rint(np.where(usable, real, 0)).astype(np.int64), usable
 
 
@@ -263,18 +328,3 @@ def _times_step(indices: Indices, step: int, dtype: np.dtype[Any]) -> Values:
     out = np.clip(indices, low, high) * step
     out = np.where(indices > high, info.max, out)
     return np.where(indices < low, info.min, out).astype(dtype)
-
-
-def _to_ordered(values: Values) -> Indices:
-    """Float bit patterns as integers in the order of the values; -0 is -1, +0 is 0."""
-    width = values.dtype.itemsize
-    signed = np.ascontiguousarray(values).view(f"i{width}").astype(np.int64)
-    low = -(2 ** (8 * width - 1))
-    return np.where(signed >= 0, signed, ~signed + low)
-
-
-def _from_ordered(indices: Indices, dtype: np.dtype[Any]) -> Values:
-    width = dtype.itemsize
-    low = -(2 ** (8 * width - 1))
-    signed = np.where(indices >= 0, indices, ~indices + low)
-    return signed.astype(f"i{width}").view(dtype)

@@ -1,0 +1,68 @@
+"""Which mappings from integers to values are worth trying for an image."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from astro_vq.codec.quantize import SPLIT, Mapping, default_mapping, make_palette
+
+_COARSE = 8.0  # coarse steps per noise sigma of lossless floats
+_FEW_LEVELS = 0.5  # distinct values per pixel
+_LARGEST_PALETTE = 1 << 17
+_MEDIAN_TO_SIGMA = 0.6745
+
+Values = npt.NDArray[Any]
+
+
+def candidate_mappings(tiles: list[Values], bound: float, blank: int | None) -> list[Mapping]:
+    """Return mappings that may suit sample tiles of an image, the usual one first.
+
+    Parameters
+    ----------
+    tiles : list of ndarray, shape (H, W) each
+        Stored values.
+    bound : float
+        Largest error; 0 is lossless.
+    blank : int or None
+        Stored integer of missing pixels.
+    """
+    values = np.concatenate([tile.ravel() for tile in tiles])
+    mappings = [default_mapping(values, bound)]
+    if values.dtype.kind == "f" and not bound:
+        sigma = _noise(tiles)
+        if sigma > 0:
+            mappings = [Mapping(SPLIT, float(2.0 ** np.floor(np.log2(sigma / _COARSE)))), *mappings]
+    if not bound or values.dtype.kind == "f":
+        good = values[np.isfinite(values)]
+        if blank is not None:
+            good = good[good != blank]
+        if _has_few_levels(good):
+            mappings.append(make_palette(good))
+    return mappings
+
+
+def _noise(tiles: list[Values]) -> float:
+    """Return the noise told by differences of neighbours in a row, 0 if there is none."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        steps = np.concatenate([np.diff(t.astype(np.float64), axis=1).ravel() for t in tiles])
+    steps = np.abs(steps[np.isfinite(steps)])
+    if not np.count_nonzero(steps):
+        return 0.0
+    middle = np.median(steps)
+    sigma = float(middle if middle > 0 else np.median(steps[steps > 0]))
+    sigma /= _MEDIAN_TO_SIGMA * 2**0.5
+    return sigma if 1e-290 < sigma < 1e290 else 0.0
+
+
+def _has_few_levels(values: Values) -> bool:
+    """Whether a table of the distinct values might pay."""
+    distinct = np.unique(values)
+    if distinct.size < 2 or distinct.size > min(_LARGEST_PALETTE, _FEW_LEVELS * values.size):
+        return False
+    if values.dtype.kind == "f":
+        return True
+    # integers: only where levels are missing among those that are usual
+    low, high = np.quantile(values, [0.02, 0.98], method="nearest").tolist()
+    usual = np.count_nonzero((distinct >= low) & (distinct <= high))
+    return bool(usual < 0.8 * (high - low + 1))
