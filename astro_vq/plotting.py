@@ -31,7 +31,7 @@ STYLES: dict[str, dict[str, Any]] = {
 RESIDUAL_LIMIT = 5.0
 """Residuals are shown from minus to plus this many sigma."""
 
-LABEL_LENGTH = 36
+LABEL_LENGTH = 32
 """Longest label below an image, in characters."""
 
 BRIGHTEST = 0.998

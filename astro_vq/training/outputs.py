@@ -195,7 +195,12 @@ def choose_examples(model: Model, data: TrainingData, device: torch.device) -> l
     means = torch.cat([model.reconstruct(image[None].to(device)).cpu() for image in shown])
     model.train(was_training)
     return [
-        Example(images[i][0], shown[n, 0].numpy(), means[n, 0].float().numpy(), mask[i, 0].numpy())
+        Example(
+            images[i][0].rpartition("/")[2],
+            shown[n, 0].numpy(),
+            means[n, 0].float().numpy(),
+            mask[i, 0].numpy(),
+        )
         for n, i in enumerate(chosen)
     ]
 

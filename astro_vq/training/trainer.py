@@ -2,19 +2,20 @@
 
 import math
 import time
-from typing import Any
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from astro_vq.checkpoint import save_model
 from astro_vq.config import RunConfig
+from astro_vq.data.datasets import Batch
 from astro_vq.models import Model, build_model
 from astro_vq.training.batches import BatchOrder, train_batches
 from astro_vq.training.data import TrainingData
 from astro_vq.training.devices import choose_precision
 from astro_vq.training.folder import RunFolder
 from astro_vq.training.interrupt import Interruption
+from astro_vq.training.meter import Meter
 from astro_vq.training.metrics_log import MetricsLog
 from astro_vq.training.outputs import figures_of, write_outputs
 from astro_vq.training.reports import (
@@ -40,6 +41,9 @@ REPORT_SECONDS = 1.0
 
 CHECKPOINT_SECONDS = 300.0
 """A checkpoint is written after this time, whatever the number of steps."""
+
+LINES = 50
+"""Lines of metrics, at least, of a run that ends at a time, however slow it is."""
 
 VALIDATIONS = 10
 """Validations that a run has at least, spread evenly."""
@@ -94,23 +98,19 @@ class Trainer:
         self.model: Model = build_model(config.model, data.channels).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
         self.position = Position()
-        self.terms: tuple[str, ...] = ()
-        self.pending: list[Tensor] = []
-        self.last_terms: dict[str, float] = {}
+        self.meter = Meter(())
         self.last_validation: ValidationReport | None = None
         self._before = 0.0
         self._checkpoint_time = started
         self._report_time = 0.0
         self._validation_seconds = 0.0
-        self._interval = [0, 0.0]  # cutouts and seconds since the last line of metrics
-        self._rate = 0.0
+        self._lines = 0
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take a run up where a checkpoint left it."""
         restore(checkpoint, self.model, self.optimizer)
         self.position = checkpoint.position
-        self.terms = checkpoint.terms
-        self.pending = list(checkpoint.pending.to(self.device))
+        self.meter = Meter(checkpoint.terms, checkpoint.pending.to(self.device))
         self._before = checkpoint.position.seconds
 
     def run(self, interruption: Interruption) -> TrainingResult:
@@ -122,17 +122,17 @@ class Trainer:
         batches = train_batches(
             self.data.training, order, workers=self.config.data.workers, device=self.device
         )
-        if not self.terms:
-            self.terms = self._name_terms()
-        columns = (*self.terms, *VALIDATION_COLUMNS)
+        if not self.meter.names:
+            self.meter = Meter(self._name_terms())
+        columns = (*self.meter.names, *VALIDATION_COLUMNS)
         with MetricsLog(self.folder.metrics, columns, keep=position.rows) as log:
             self._tick()
             if position.step and position.progress >= 1:
                 self.tell(Note("the run is complete; to go on, give more --steps or --time-budget"))
             saved = position.step if position.step else -1
             while position.progress < 1 and not interruption.is_wanted:
-                self._step(next(batches), order)
-                if position.step % options.log_every == 0:
+                self._step(batches)
+                if self._is_log_due():
                     self._log_terms(log, order)
                 if self._is_validation_due():
                     self._validate(log, order, QUICK_CUTOUTS)
@@ -158,14 +158,14 @@ class Trainer:
         self.position.seconds = self._before + time.monotonic() - self.started
         self.position.progress = self.schedule.progress(self.position.step, self.position.seconds)
 
-    def _step(self, batch: Any, order: BatchOrder) -> None:  # noqa: ANN401
+    def _step(self, batches: Iterator[Batch]) -> None:
         """Do one step of the optimiser."""
         begun = time.monotonic()
         position, clip = self.position, self.config.training.clip
         rate = self.schedule.rate(position.step, position.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        moved = batch.to(self.device)
+        moved = next(batches).to(self.device, non_blocking=True)
         self.model.train()
         enabled = self.autocast is not None
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled):
@@ -175,23 +175,21 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), math.inf if clip is None else clip
         )
+        now = time.monotonic()
         values = [*terms.values(), norm]
-        self.pending.append(torch.stack([value.detach().float() for value in values]))
+        self.meter.add(values, cutouts=len(moved.pixels), seconds=now - begun)
         if self.device.type == "cpu":  # elsewhere looking at each step would stop the pipeline
-            self._check_finite(self.pending[-1])
+            self._require_finite(last=1)
         self.optimizer.step()
         position.step += 1
         self._tick()
-        now = time.monotonic()
-        self._interval[0] += len(moved.pixels)
-        self._interval[1] += now - begun
         if now - self._report_time > REPORT_SECONDS:
             self._report_time = now
             self._report(rate)
 
-    def _check_finite(self, terms: Tensor) -> None:
-        """Raise unless loss terms and the norm of the gradient are finite."""
-        if bool(torch.isfinite(terms).all()):
+    def _require_finite(self, *, last: int | None = None) -> None:
+        """Raise unless loss and gradient of the steps since the last line are finite."""
+        if self.meter.is_finite(last=last):
             return
         kept = self.folder.last_checkpoint
         saved = "there is no checkpoint yet"
@@ -203,45 +201,31 @@ class Trainer:
             "a smaller --learning-rate, --clip or --precision float32 may help"
         )
 
-    def _means(self) -> dict[str, float]:
-        """Return the means of the terms since the last line of metrics."""
-        if not self.pending:
-            return dict(self.last_terms)
-        pending = torch.stack(self.pending).cpu()
-        self._check_finite(pending)
-        means = pending.double().mean(0)
-        return dict(zip(self.terms, means.tolist(), strict=True))
-
     def _report(self, rate: float) -> None:
-        cutouts, seconds = self._interval
-        if seconds > 0:
-            self._rate = cutouts / seconds
+        self._require_finite()
         self.tell(
             StepReport(
                 step=self.position.step,
                 progress=self.position.progress,
                 seconds=self.position.seconds,
-                terms=self._means(),
+                terms=self.meter.means(),
                 learning_rate=rate,
-                images_per_second=self._rate,
+                images_per_second=self.meter.images_per_second,
             )
         )
 
     def _log_terms(self, log: MetricsLog, order: BatchOrder) -> None:
         """Write a line of metrics and start the next."""
-        if not self.pending:
+        if not len(self.meter):
             return
-        self.last_terms = self._means()
-        self.pending.clear()
-        cutouts, seconds = self._interval
-        self._rate = cutouts / seconds if seconds > 0 else self._rate
-        self._interval = [0, 0.0]
+        self._require_finite()
+        speed = round(self.meter.images_per_second, 1)
         log.append(
             {
                 **self._row("train", order),
                 "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
-                "images_per_second": round(self._rate, 1),
-                **self.last_terms,
+                "images_per_second": speed,
+                **self.meter.end_line(),
             }
         )
 
@@ -253,6 +237,16 @@ class Trainer:
             "epoch": order.epoch_of(position.step),
             "seconds": round(position.seconds, 3),
         }
+
+    def _is_log_due(self) -> bool:
+        """Say whether to write a line of metrics: every so often; if time ends the run, oftener."""
+        position, options = self.position, self.config.training
+        if options.steps is None:
+            line = math.floor(LINES * position.progress)
+            if line > self._lines:
+                self._lines = line
+                return True
+        return position.step % options.log_every == 0
 
     def _is_validation_due(self) -> bool:
         """Say whether to validate after this step: every so often, and each tenth of the run."""
@@ -278,7 +272,7 @@ class Trainer:
         )
         self._validation_seconds += time.monotonic() - begun
         self.last_validation = report
-        known = {name: value for name, value in report.terms.items() if name in self.terms}
+        known = {name: value for name, value in report.terms.items() if name in self.meter.names}
         sky = {f"sky_{name}": value for name, value in report.sky.items()}
         used = {"codes_used": report.codes_used} if report.counts else {}
         log.append({**self._row("validation", order), **known, **sky, **used})
@@ -292,9 +286,7 @@ class Trainer:
 
     def _save(self, log: MetricsLog) -> None:
         """Write a checkpoint, and the model beside it."""
-        pending = torch.stack(self.pending) if self.pending else None
-        if pending is not None:
-            self._check_finite(pending)
+        self._require_finite()
         self.position.rows = log.rows
         name = self.folder.path.resolve().name
         save_checkpoint(
@@ -303,8 +295,8 @@ class Trainer:
             self.optimizer,
             self.config,
             self.position,
-            terms=self.terms,
-            pending=pending,
+            terms=self.meter.names,
+            pending=self.meter.pending,
             data=self.data.identity,
         )
         figures = figures_of(self.position, self.config, self.last_validation)
@@ -332,6 +324,6 @@ class Trainer:
             seconds=self.position.seconds,
             images=self.position.step * self.config.training.batch_size,
             interrupted=interrupted,
-            terms=self.last_terms,
+            terms=self.meter.last,
             validation=self.last_validation,
         )
