@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +17,10 @@ from .console import Console, describe_error
 
 PACKED_SUFFIXES = (".gz", ".bz2", ".fz")
 """Endings of images that are unpacked to be compressed; what comes back is plain FITS."""
+
+
+_INTERRUPTED = threading.Event()
+"""Set in a process of a pool when Ctrl-C has ended one of its jobs."""
 
 
 class Job(NamedTuple):
@@ -145,7 +150,7 @@ def run_jobs(
         initializer=_start_process,
         initargs=(threads, console.verbosity),
     ) as pool:
-        futures = [pool.submit(attempt, work, job) for job in jobs]
+        futures = [pool.submit(_attempt_in_process, work, job) for job in jobs]
         try:
             for job, future in zip(jobs, futures, strict=True):
                 yield _await(job, future)
@@ -217,6 +222,17 @@ def _report_trouble(outcome: Outcome, console: Console) -> None:
         if console.verbosity >= 2:
             console.note(outcome.trace)
         console.failure(outcome.error, subject=subject)
+
+
+def _attempt_in_process(work: Work, job: Job) -> Outcome:
+    """Do one job in a process of the pool, unless the user has interrupted it before."""
+    if _INTERRUPTED.is_set():
+        raise KeyboardInterrupt
+    try:
+        return attempt(work, job)
+    except KeyboardInterrupt:
+        _INTERRUPTED.set()  # jobs that the pool has handed out already would still be done
+        raise
 
 
 def _await(job: Job, future: "Future[Outcome]") -> Outcome:

@@ -71,6 +71,8 @@ def work(job):
         raise DataError("bad: no image")
     if job.source.name == "dead":
         os._exit(1)
+    if job.source.name == "stop":
+        raise KeyboardInterrupt
     return Done({"input": job.source.name, "process": os.getpid()}, ("a note",))
 """
 
@@ -100,3 +102,12 @@ def test_a_process_that_dies_is_the_failure_of_its_file(work):
     jobs = [Job(Path("dead")), Job(Path("a"))]
     outcomes = list(run_jobs(work, jobs, processes=2, console=Console()))
     assert "its process ended early" in outcomes[0].error
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interruption_ends_the_batch(work, processes):
+    jobs = [Job(Path(name)) for name in ("a", "stop", "b", "c")]
+    outcomes = run_jobs(work, jobs, processes=processes, console=Console())
+    assert next(outcomes).source.name == "a"
+    with pytest.raises(KeyboardInterrupt):
+        list(outcomes)
