@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -15,7 +16,7 @@ from astro_vq.io.atomic import atomic_writer
 from astro_vq.metrics.codebook import CodebookStudy, LevelStudy, iterate_usage
 from astro_vq.plotting import COLOURS, draw_usage
 from astro_vq.report import html
-from astro_vq.report.figures import to_data_uri
+from astro_vq.report.figures import colour_map, to_data_uri
 from astro_vq.report.html import number_cell, text_cell
 
 _SHOWN_EXAMPLES = 24
@@ -47,10 +48,14 @@ def draw_atlas(level: LevelStudy) -> Figure:
             x, y = [left, left + side], [top, top + side]
             ax.plot(x, y, color=COLOURS[4], linewidth=0.7)
             ax.plot(x, y[::-1], color=COLOURS[4], linewidth=0.7)
+    # faint codes are seen beside those of star cores
+    norm = AsinhNorm(linear_width=0.03 * limit, vmin=-limit, vmax=limit)
     shown = ax.imshow(
-        np.ma.masked_invalid(sheet), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+        np.ma.masked_invalid(sheet),
+        cmap=colour_map("RdBu_r", "white"),
+        norm=norm,
+        interpolation="nearest",
     )
-    shown.cmap.set_bad("white")
     ax.set_axis_off()
     figure.colorbar(shown, ax=ax, label="network units", shrink=0.7, aspect=30, pad=0.01)
     return figure
@@ -147,11 +152,13 @@ def _draw_row(ax: Axes, pieces: Sequence[NDArray[Any]]) -> None:
         row, column = divmod(number, 2)
         top, left = row * (side + 2), column * (side + 2)
         sheet[top : top + side, left : left + side] = (small - low) / max(high - low, 1.0)
-    shown = ax.imshow(
-        np.ma.masked_invalid(np.clip(sheet, 0, 1)), cmap="gray", vmin=0, vmax=1,
+    ax.imshow(
+        np.ma.masked_invalid(np.clip(sheet, 0, 1)),
+        cmap=colour_map("gray", "white"),
+        vmin=0,
+        vmax=1,
         interpolation="nearest",
-    )  # fmt: skip
-    shown.cmap.set_bad("white")
+    )
 
 
 def draw_drift(history: Mapping[str, Sequence[float]]) -> Figure:
@@ -230,8 +237,7 @@ def _parts(
         yield _figure(
             drawn, "map", draw_map(study), "image and its codes",
             "Each token in the colour of its code's place in the order of similarity, so that "
-            "alike "
-            "codes have alike colours.",
+            "alike codes have alike colours.",
         )  # fmt: skip
     for number, level in enumerate(study.levels):
         suffix = "" if len(study.levels) == 1 else f"-{level.name.replace(' ', '-')}"
@@ -295,8 +301,8 @@ def _level_parts(
     yield _figure(
         drawn, f"atlas{suffix}", draw_atlas(level), "atlas of codes",
         "Each code decoded alone amid the most frequent codes, in an order in which alike "
-        "codes stand "
-        f"beside each other; one stretch for all. Crossed out: not used on this data.{rest}",
+        "codes stand beside each other; one stretch for all. Crossed out: not used on this "
+        f"data.{rest}",
     )  # fmt: skip
     if level.counts.any():
         yield html.heading("Use", size)
@@ -308,15 +314,13 @@ def _level_parts(
         yield _figure(
             drawn, f"examples{suffix}", draw_examples(level), "codes and cutouts that use them",
             "Codes from the most to the least used: in each square, top left what the code "
-            "draws, then "
-            "pieces of the three cutouts that use it most, each in its own stretch.",
+            "draws, then pieces of the three cutouts that use it most, each in its own stretch.",
         )  # fmt: skip
     yield html.heading("How alike they are", size)
     yield _figure(
         drawn, f"projection{suffix}", draw_projection(level), "projection of codes",
         "Codes on the plane of their largest variance; a larger point is used more, alike "
-        "colours are "
-        "near in the order of similarity. Right: distances between nearest codes.",
+        "colours are near in the order of similarity. Right: distances between nearest codes.",
     )  # fmt: skip
     if level.counts.any():
         rows = [

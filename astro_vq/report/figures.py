@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
@@ -137,7 +139,12 @@ def _zoom_corner(study: ImageStudy) -> tuple[int, int]:
     return top, left
 
 
-def _show(ax: Axes, image: NDArray[Any], *, whole: bool, **settings: Any) -> Any:  # noqa: ANN401
+def colour_map(name: str, bad: str = _BAD) -> Colormap:
+    """Return a colour map that draws missing pixels in a colour of their own."""
+    return colormaps[name].with_extremes(bad=bad)
+
+
+def _show(ax: Axes, image: NDArray[Any], *, whole: bool, cmap: str, **settings: Any) -> Any:  # noqa: ANN401
     step = -(-max(image.shape) // _SHOWN) if whole else 1
     height, width = image.shape
     extent = (-0.5, width - 0.5, -0.5, height - 0.5)
@@ -150,9 +157,9 @@ def _show(ax: Axes, image: NDArray[Any], *, whole: bool, **settings: Any) -> Any
         interpolation="nearest",
         extent=extent,
         aspect=aspect,
+        cmap=colour_map(cmap),
         **settings,
     )
-    shown.cmap.set_bad(_BAD)
     ax.set_xticks([])
     ax.set_yticks([])
     return shown

@@ -173,9 +173,11 @@ def text_cell(text: str, *, link: str = "", long: bool = False) -> Cell:
 
 
 def number_cell(value: Any, digits: int = 3, style: str = "") -> Cell:  # noqa: ANN401
-    """Return a cell of a number; a dash for None."""
+    """Return a cell of a number; a dash for None, and all digits of an integer."""
     if value is None:
         return Cell("-", None, style)
+    if isinstance(value, int):
+        return Cell(f"{value:,}".replace(",", "\u2009"), float(value), style)
     return Cell(format_number(float(value), digits), float(value), style)
 
 

@@ -48,12 +48,10 @@ def render_parts(study: ImageStudy, *, anchor: str = "") -> Iterator[str]:
     yield _size_table(study)
     yield html.paragraph(
         "Ratio is the size of the input file over that of the compressed file; bits per pixel "
-        "count "
-        "all of the compressed file. The noise floor is what the sky noise alone costs at that "
-        "bound, "
-        "its correlation between neighbours used; sources cost more."
-        " Where a file has several images, errors are over all of them, but those in units of the "
-        "noise are of the image shown."
+        "count all of the compressed file. The noise floor is what the sky noise alone costs "
+        "at that bound, its correlation between neighbours used; sources cost more. Where a "
+        "file has several images, errors are over all of them, but those in units of the noise "
+        "are of the image shown."
     )
     yield html.heading("Bits per pixel by layer, and time", 3)
     yield _layer_table(study)
@@ -71,8 +69,8 @@ def render_parts(study: ImageStudy, *, anchor: str = "") -> Iterator[str]:
     yield html.picture(
         figures.to_data_uri(figures.draw_times(study)),
         "throughput of compressing and decompressing",
-        "Throughput on this machine. astro-vq reads and writes whole files, its own start included "
-        "in the first of them; other codecs work in memory on one thread.",
+        "Throughput on this machine. astro-vq reads and writes whole files, its own start "
+        "included in the first of them; other codecs work in memory on one thread.",
     )
 
 
@@ -228,9 +226,8 @@ def _pictures(study: ImageStudy) -> Iterator[str]:
             uri,
             f"original, decoded and residual: {item.trial.choice.label}",
             "Original and decoded in the same stretch (asinh), and the residual in units of "
-            "the pixel "
-            "noise; below, the piece in the orange square at full resolution. Missing pixels "
-            "are olive.",
+            "the pixel noise; below, the piece in the orange square at full resolution. "
+            "Missing pixels are olive.",
         )
 
 
@@ -240,8 +237,7 @@ def _science(study: ImageStudy) -> Iterator[str]:
     if not image["sources"]:
         yield html.paragraph(
             f"No source above {image['threshold']:g} sigma was found on the original, so that "
-            "there are no "
-            "fluxes or positions to compare."
+            "there are no fluxes or positions to compare."
         )
         invented = [item for item in study.trials if item.photometry.invented]
         for item in invented:
@@ -251,14 +247,12 @@ def _science(study: ImageStudy) -> Iterator[str]:
             )
     else:
         yield html.paragraph(
-            f"{image['sources']} sources above {image['threshold']:g} sigma on the original (FWHM "
-            f"{image['fwhm']:.2f} pixels, aperture radius {image['aperture_radius']:.2f} "
-            "pixels), measured on "
-            "both images. Differences are in units of the standard error that the sky noise "
-            "gives each "
-            "measurement; 0.1 means a tenth of what noise does anyway. Lost and invented count "
-            "sources that "
-            "cross the threshold, with the significance of the worst."
+            f"{image['sources']} sources above {image['threshold']:g} sigma on the original "
+            f"(FWHM {image['fwhm']:.2f} pixels, aperture radius {image['aperture_radius']:.2f} "
+            "pixels), measured on both images. Differences are in units of the standard error "
+            "that the sky noise gives each measurement; 0.1 means a tenth of what noise does "
+            "anyway. Lost and invented count sources that cross the threshold, with the "
+            "significance of the worst."
         )
         yield _photometry_table(study)
         if any(item.photometry.usable for item in study.trials):
@@ -266,8 +260,7 @@ def _science(study: ImageStudy) -> Iterator[str]:
                 figures.to_data_uri(figures.draw_fluxes(study)),
                 "flux difference against signal to noise",
                 "Aperture flux differences. The grey band is one standard error; lines are the "
-                "median and "
-                "the 10th and 90th percentile.",
+                "median and the 10th and 90th percentile.",
             )
         yield html.folded("Other quantities", _quantity_table(study))
     if image["kind"] in ("radio", "counts"):
@@ -340,8 +333,7 @@ def _totals(study: ImageStudy, kind: str) -> Iterator[str]:
         beam = image["beam"]
         yield html.paragraph(
             f"The beam is {beam['major']:.2f} x {beam['minor']:.2f} pixels, {beam['area']:.2f} "
-            "pixels in area; "
-            "integrated fluxes are sums within the aperture over that area."
+            "pixels in area; integrated fluxes are sums within the aperture over that area."
         )
     rows = []
     for item in study.trials:
@@ -385,10 +377,8 @@ def _residuals(study: ImageStudy) -> Iterator[str]:
         figures.to_data_uri(figures.draw_residuals(study)),
         "histogram and power spectrum of residuals",
         "Left: distribution of the residuals, each over its own width; a uniform one is the "
-        "rounding of a "
-        "quantiser. Right: power spectra, in units of white noise of one pixel sigma; a flat "
-        "residual far "
-        "below the original changes no scale more than others.",
+        "rounding of a quantiser. Right: power spectra, in units of white noise of one pixel "
+        "sigma; a flat residual far below the original changes no scale more than others.",
     )
 
 
@@ -398,8 +388,7 @@ def _rates(study: ImageStudy) -> Iterator[str]:
         figures.to_data_uri(figures.draw_rates(study)),
         "bits per pixel against the largest error",
         "Grey: what the noise costs at each bound, by its measured correlation. Other codecs "
-        "compressed "
-        "the same plane within the same bound, without headers.",
+        "compressed the same plane within the same bound, without headers.",
     )
     for item in _asked(study):
         if not item.peers:
@@ -457,8 +446,7 @@ def _sweep(study: ImageStudy) -> Iterator[str]:
         figures.to_data_uri(figures.draw_sweep(study)),
         "effects over their limits against the bound",
         "Each effect over its limit; the shaded part is not acceptable. The dashed line is the "
-        "loosest bound "
-        "within all limits, tighter ones included.",
+        "loosest bound within all limits, tighter ones included.",
     )
     swept = sorted(
         (t.record for t in study.trials if t.record["factor"] and t.trial.bound),

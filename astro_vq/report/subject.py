@@ -146,11 +146,11 @@ def choose_subject(file: FitsFile, path: Path, *, hdu: int | None = None) -> Sub
         if found is None:
             notes.append(f"HDU {item.index} has no finite pixel")
             continue
-        return _describe(item, path, *found, notes)
+        return _describe(file, item, path, *found, notes)
     item = images[0]
     window = (_middle_slice(item.plane_shape[0]), _middle_slice(item.plane_shape[1]))
     stored = np.asarray(item.read_stored(0, *window))
-    return _describe(item, path, 0, window, stored, notes)
+    return _describe(file, item, path, 0, window, stored, notes)
 
 
 def _choose_plane(item: FitsHDU) -> tuple[int, tuple[slice, slice], NDArray[Any]] | None:
@@ -177,6 +177,7 @@ def _middle_slice(length: int) -> slice:
 
 
 def _describe(
+    file: FitsFile,
     item: FitsHDU,
     path: Path,
     plane: int,
@@ -222,15 +223,17 @@ def _describe(
         sigma=sky.sigma,
         noise=pixel_noise(pixels),
         beam=beam,
-        keywords=_keywords(item),
+        keywords=_keywords(item, file.hdus[0]),
         notes=tuple(lines),
     )
 
 
-def _keywords(item: FitsHDU) -> dict[str, str]:
+def _keywords(item: FitsHDU, primary: FitsHDU) -> dict[str, str]:
+    """Return what the header of the image says, or else the primary header."""
     found = {}
     for name in _SUMMARY_KEYWORDS:
         value = _card(item, name)
+        value = _card(primary, name) if value in (None, "") else value
         if value not in (None, ""):
             found[name] = str(value).strip()
     return found
