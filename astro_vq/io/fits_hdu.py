@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from astro_vq.errors import DataError
 from astro_vq.io import cards as card_io
-from astro_vq.io.fits_compressed import CompressedImage, image_header
+from astro_vq.io.compressed_header import DEFAULT_NAME, image_header
+from astro_vq.io.fits_compressed import CompressedImage
 from astro_vq.io.fits_pixels import check_window, plane_shape, read_window, to_physical
 from astro_vq.io.fits_structure import DTYPES, Kind, first_cards, read_structure, text_of
 from astro_vq.io.source import Source
@@ -77,7 +78,10 @@ class FitsHDU:
     @property
     def name(self) -> str:
         """EXTNAME, else 'PRIMARY' for the first HDU and '' for others."""
-        return text_of(self._first, "EXTNAME") or ("PRIMARY" if self.index == 0 else "")
+        name = text_of(self._first, "EXTNAME")
+        if self.kind == "compressed-image" and name == DEFAULT_NAME:
+            name = ""
+        return name or ("PRIMARY" if self.index == 0 else "")
 
     # bytes
 

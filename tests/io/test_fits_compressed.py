@@ -92,6 +92,15 @@ def test_lossless_floats_keep_every_bit(tmp_path):
         assert same_bits(planes(file.hdus[1])[0], image)
 
 
+def test_raw_floats_beside_compressed_ones_are_read(tmp_path):
+    image = IMAGES["float32"].copy()
+    image[5] = 1e30 * RNG.normal(size=41)  # rows that cannot be quantised
+    path = compressed(tmp_path, image, compression_type="RICE_1")
+    with open_fits(path) as file, fits.open(path) as theirs:
+        assert same_bits(planes(file.hdus[1])[0], theirs[1].data)
+        assert same_bits(planes(file.hdus[1])[0, 5], theirs[1].data[5])
+
+
 @pytest.mark.parametrize("shape", [(50,), (4, 9, 11), (2, 3, 8, 7)])
 @pytest.mark.parametrize("dtype", ["int16", "float32"])
 def test_planes_of_lines_and_cubes_are_those_of_astropy(tmp_path, shape, dtype):
@@ -162,6 +171,7 @@ def test_a_compressed_primary_becomes_a_valid_extension(tmp_path):
     )
     with open_fits(path) as file:
         header = file.hdus[1].header
+        assert file.hdus[1].name == ""
         assert header["XTENSION"] == "IMAGE"
         assert (header["PCOUNT"], header["GCOUNT"]) == (0, 1)
         assert (header["CHECKSUM"], header["DATASUM"]) == ("abcdefghijklmnop", "123")
