@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.bytestream import ByteReader, little_endian, sized
+from astro_vq.codec.differences import DifferencedPlanes
 from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
 from astro_vq.codec.fitted import FittedPlanes
 from astro_vq.codec.modelled import ModelledPlanes
@@ -200,6 +201,7 @@ MAPPED_CODERS = (
     MappedCoder(4, PackedPlanes()),
     MappedCoder(5, ModelledPlanes(), effort=MODELLED_EFFORT),
     MappedCoder(6, FittedPlanes()),
+    MappedCoder(7, DifferencedPlanes(), effort=3),
 )
 """Coders that take quantised tiles."""
 
