@@ -4,23 +4,23 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.codec.checksum import RunningSum
-from astro_vq.codec.container import IMAGE, SUFFIX
+from astro_vq.codec.container import IMAGE
 from astro_vq.codec.edit_header import cut_header, has_checksum, update_checksums
+from astro_vq.codec.kept import iter_original, iter_tail
 from astro_vq.codec.models import ModelSource
+from astro_vq.codec.paths import File, decompressed_name, label_of, open_output, opened
 from astro_vq.codec.results import DecompressionResult
 from astro_vq.codec.stored import StoredFile, StoredHDU
 from astro_vq.codec.stored_image import StoredImage
 from astro_vq.codec.stored_tiles import TileDamage
 from astro_vq.errors import DataError, FormatError
-from astro_vq.io.atomic import atomic_writer
 from astro_vq.io.cards import BLOCK_BYTES, build_header, format_card, padded_size
+from astro_vq.io.checksum import RunningSum
 from astro_vq.types import TileGeometry
 
 __all__ = ["DecompressionResult", "decompress"]
@@ -30,8 +30,8 @@ Section = tuple[slice, slice]
 
 
 def decompress(
-    source: str | os.PathLike[str] | BinaryIO,
-    output: str | os.PathLike[str] | BinaryIO | None = None,
+    source: File,
+    output: File | None = None,
     *,
     hdu: int | None = None,
     section: Section | None = None,
@@ -89,8 +89,8 @@ def decompress(
         file, label, size = stack.enter_context(opened(source))
         stored = StoredFile(file, label, strict=not keep_going)
         if output is None:
-            output = _default_output(source)
-        target = stack.enter_context(_open_output(output, overwrite=overwrite))
+            output = decompressed_name(source)
+        target = stack.enter_context(open_output(output, overwrite=overwrite))
         work = _Restoration(stored, ModelSource(stored, model=model, device=device), keep_going)
         start = target.tell()
         if hdu is None and section is None:
@@ -101,7 +101,7 @@ def decompress(
     damaged = (*stored.problems, *work.damaged)
     return DecompressionResult(
         input=label,
-        output=str(Path(output)) if isinstance(output, str | os.PathLike) else "<file object>",
+        output=label_of(output),
         input_bytes=size,
         output_bytes=written,
         seconds=time.perf_counter() - started,
@@ -125,7 +125,7 @@ class _Restoration:
             with self._tolerated():
                 self._restore(target, hdu)
         with self._tolerated():
-            for piece in self._stored.iter_tail():
+            for piece in iter_tail(self._stored):
                 target.write(piece)
         due = self._stored.globals.integer("AVQSIZE", default=0)
         size = target.tell() - start
@@ -178,7 +178,7 @@ class _Restoration:
             return
         size = 0
         try:
-            for piece in self._stored.iter_original(hdu):
+            for piece in iter_original(self._stored, hdu):
                 target.write(piece)
                 size += len(piece)
         finally:
@@ -283,35 +283,3 @@ def _sum_file(file: BinaryIO, start: int, end: int) -> int:
     for position in range(start, end, _PIECE):
         running.add(file.read(min(_PIECE, end - position)))
     return running.value
-
-
-def _default_output(source: object) -> Path:
-    name = str(source) if isinstance(source, str | os.PathLike) else ""
-    if not name.lower().endswith(SUFFIX):
-        raise ValueError(f"name the output: {name or 'the source'} does not end in {SUFFIX}")
-    path = Path(name[: -len(SUFFIX)])
-    return path.with_suffix("") if path.suffix.lower() in (".gz", ".bz2", ".fz") else path
-
-
-@contextlib.contextmanager
-def opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str, int]]:
-    """Open an `.avq` file and give it with its name and size."""
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        with path.open("rb") as file:
-            yield file, str(path), path.stat().st_size
-        return
-    name = getattr(source, "name", None)
-    size = source.seek(0, os.SEEK_END)
-    yield source, name if isinstance(name, str) else "<file object>", size
-
-
-@contextlib.contextmanager
-def _open_output(
-    output: str | os.PathLike[str] | BinaryIO, *, overwrite: bool
-) -> Iterator[BinaryIO]:
-    if isinstance(output, str | os.PathLike):
-        with atomic_writer(output, overwrite=overwrite) as file:
-            yield file
-    else:
-        yield output

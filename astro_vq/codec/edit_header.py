@@ -2,7 +2,6 @@
 
 import re
 
-from astro_vq.codec.checksum import ZERO_CHECKSUM, encode_checksum, sum_bytes
 from astro_vq.io.cards import (
     CARD_BYTES,
     find_end,
@@ -12,6 +11,7 @@ from astro_vq.io.cards import (
     keyword,
     value_text,
 )
+from astro_vq.io.checksum import ZERO_CHECKSUM, encode_checksum, sum_bytes
 
 _COMMENT = re.compile(rb"\s*(?:'(?:[^']|'')*'|[^/']*)(\s*/.*)?$", re.DOTALL)
 _REFERENCE = re.compile(r"CRPIX(\d+)[A-Z]?|LTV(\d+)")

@@ -13,7 +13,8 @@ from astro_vq.codec.pixels import PixelSpec, encode_tiles, fit_shared
 from astro_vq.codec.placing import spanned
 from astro_vq.codec.planning import Plan, Request, plan_image, read_tile, sample_tiles
 from astro_vq.codec.stored_image import BATCH_PIXELS
-from astro_vq.codec.writer import ContainerWriter, ImageWriter
+from astro_vq.codec.table_writer import ImageWriter
+from astro_vq.codec.writer import ContainerWriter
 from astro_vq.io.cards import format_card
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class ImageEncoder:
         header = store_header(image.header_bytes)
         if grid.count == 0 and not header.patch and not image.padding:
             self._writer.add_header([format_card("AVQFID", "lossless")], header.cards)
-            return EncodedImage(Plan("lossless"), 0, 0, 0, 0, {})
+            plan = Plan("lossless")
+            return EncodedImage(plan, 0, 0, 0, 0, _details(plan, grid, None))
         plan = plan_image(image, info, grid, self._request)
         tokens = self._make_tokens(image, info, grid)
         if plan.fidelity == "tokens" and tokens is None:
@@ -127,7 +129,8 @@ class ImageEncoder:
             else b""
         )
         side = _side(header, image.padding, shared, tokens)
-        cards = _cards(grid, plan, None)
+        axes = _world_axes(info, header)
+        cards = [*axes, *_cards(grid, plan, None)]
         table = ImageWriter(
             self._writer.file,
             Layout(
@@ -143,7 +146,7 @@ class ImageEncoder:
             for number, stream in zip(numbers, streams, strict=True):
                 table.add(grid.tile(number), tokens.stream(number) if tokens else b"", stream)
         quality = tokens.measure() if tokens is not None and plan.fidelity == "tokens" else None
-        table.finish(_cards(grid, plan, quality), side)
+        table.finish([*axes, *_cards(grid, plan, quality)], side)
         details = _details(plan, grid, quality)
         return EncodedImage(
             plan, grid.pixels, table.pixel_bytes, table.token_bytes, grid.count, details
@@ -222,6 +225,14 @@ def _side(
 ) -> bytes:
     records = {"HEAD": header.patch, "PADD": padding, "PIXS": shared}
     return pack_side(records | (tokens.records() if tokens else {}))
+
+
+def _world_axes(info: ImageHeader, header: StoredHeader) -> list[bytes]:
+    """Return WCSAXES for a cube without it: a table has two axes, its coordinates more."""
+    names = {card[:8].rstrip() for card in header.cards}
+    if len(info.shape) <= 2 or b"WCSAXES" in names or not names & {b"CTYPE3", b"CRVAL3", b"CRPIX3"}:
+        return []
+    return [format_card("WCSAXES", len(info.shape), "axes of the coordinates")]
 
 
 def _cards(grid: TileGrid, plan: Plan, quality: "TokenQuality | None") -> list[bytes]:

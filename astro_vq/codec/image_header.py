@@ -104,7 +104,8 @@ class ImageHeader(NamedTuple):
     def to_physical(self, stored: NDArray[Any]) -> NDArray[np.float64]:
         """Return physical values, NaN where pixels are BLANK."""
         values = to_physical(stored, bscale=self.bscale, bzero=self.bzero, blank=self.blank)
-        return np.asarray(values, dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # signalling NaNs
+            return np.asarray(values, dtype=np.float64)
 
     def to_image(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Return the values of pixels in their own type.

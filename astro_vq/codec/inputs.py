@@ -9,9 +9,6 @@ from urllib.parse import quote
 import numpy as np
 from astropy.io import fits
 
-from astro_vq.codec.container import SUFFIX
-
-_UNPACKED = (".gz", ".bz2", ".fz")
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "%'&")
 
 
@@ -77,12 +74,6 @@ def make_input(source: object) -> Input:
         "can compress a path, a binary file, an array, or an astropy HDU or HDUList, got "
         f"{type(source).__name__}"
     )
-
-
-def default_output(path: Path) -> Path:
-    """Return ``image.fits.avq`` for ``image.fits``, also when that is packed (gz, bz2, fz)."""
-    stem = path.with_suffix("") if path.suffix.lower() in _UNPACKED else path
-    return stem.with_name(stem.name + SUFFIX)
 
 
 def _checked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

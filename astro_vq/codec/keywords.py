@@ -116,7 +116,7 @@ class Keywords:
             for card in self._cards[position + 1 :]:
                 if value is None or not value.endswith("&") or card[:10] != b"CONTINUE  ":
                     break
-                piece = card_io.string_value(b"CONTINUE= " + card[10:])
+                piece = card_io.string_value(b"CONTENTS= " + card[10:])
                 value = value[:-1] + (piece or "")
         if value is None:
             raise FormatError(

@@ -3,10 +3,12 @@
 import os
 from typing import TYPE_CHECKING
 
+from astro_vq.codec.kept import read_model
 from astro_vq.codec.stored import StoredFile
 from astro_vq.errors import FormatError, ModelMismatchError
 
 if TYPE_CHECKING:
+    from astro_vq.checkpoint import LoadedModel
     from astro_vq.codec.windows import WindowedModel
 
 
@@ -62,14 +64,14 @@ class ModelSource:
             self._loaded = WindowedModel(self._find(device))
         return self._loaded
 
-    def _find(self, device: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _find(self, device: str) -> "LoadedModel":
         from astro_vq.checkpoint import load_model, model_from_bytes
 
         if not self.hash:
             raise ModelMismatchError(f"{self._file.name}: the file names no model")
         if self._asked is not None:
             return load_model(str(self._asked), device=device, expected_hash=self.hash)
-        embedded = self._file.read_model()
+        embedded = read_model(self._file)
         if embedded is None:
             return self._by_name(device)
         loaded = model_from_bytes(
@@ -82,7 +84,7 @@ class ModelSource:
             )
         return loaded
 
-    def _by_name(self, device: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _by_name(self, device: str) -> "LoadedModel":
         from astro_vq.checkpoint import load_model
 
         try:

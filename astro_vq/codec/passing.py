@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from astro_vq.codec.checksum import ALL_ONES, RunningSum, sum_bytes
 from astro_vq.codec.container import PLAIN, SUMMED, WRAPPED
 from astro_vq.codec.keywords import Keywords
 from astro_vq.codec.writer import SUMMED_NAMES, ContainerWriter
 from astro_vq.errors import FormatError
 from astro_vq.io.cards import build_header, keyword, padded_size, split_cards
+from astro_vq.io.checksum import ALL_ONES, RunningSum, sum_bytes
 
 _PIECE = 2**20
 

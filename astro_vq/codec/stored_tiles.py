@@ -111,7 +111,7 @@ class TileTable:
     def _open_table(self) -> None:
         keywords = self.hdu.keywords
         names = [
-            (keywords.text(f"TTYPE{i + 1}"), keywords.text(f"TFORM{i + 1}"))
+            (keywords.text(f"TTYPE{i + 1}"), keywords.text(f"TFORM{i + 1}").partition("(")[0])
             for i in range(keywords.integer("TFIELDS", most=999))
         ]
         layouts = [Layout(tokens, wide) for tokens in (False, True) for wide in (False, True)]

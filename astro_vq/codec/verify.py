@@ -2,14 +2,15 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.codec.container import IMAGE
-from astro_vq.codec.decompress import opened
+from astro_vq.codec.kept import iter_chunks, iter_original, iter_tail
 from astro_vq.codec.models import ModelSource
+from astro_vq.codec.paths import File, opened
 from astro_vq.codec.stored import StoredFile, StoredHDU
 from astro_vq.codec.stored_image import StoredImage
 from astro_vq.codec.stored_tiles import TileDamage
@@ -60,9 +61,9 @@ class VerificationReport:
 
 
 def verify(
-    path: str | os.PathLike[str] | BinaryIO,
+    path: File,
     *,
-    against: str | os.PathLike[str] | BinaryIO | None = None,
+    against: File | None = None,
     model: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> VerificationReport:
@@ -144,10 +145,10 @@ class _Checker:
 
     def _check_extras(self, original: FitsFile | None) -> None:
         try:
-            tail = b"".join(self._stored.iter_tail())
+            tail = b"".join(iter_tail(self._stored))
             for extra in self._stored.extras.values():
                 self._stored.check_data(extra)
-                for _ in self._stored.iter_chunks(extra):
+                for _ in iter_chunks(self._stored, extra):
                     pass
         except FormatError as err:
             self._problems.append(str(err))
@@ -158,7 +159,7 @@ class _Checker:
     def _check_other(self, hdu: StoredHDU, source: FitsHDU | None, details: dict[str, Any]) -> None:
         position = 0
         same = True
-        for piece in self._stored.iter_original(hdu):
+        for piece in iter_original(self._stored, hdu):
             if source is not None:
                 there = source.read_raw(position, len(piece))
                 # a last block that was not full is filled up in the file

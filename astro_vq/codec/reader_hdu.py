@@ -1,0 +1,174 @@
+"""One HDU of an `.avq` file, as `astro_vq.open` gives it."""
+
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from astro_vq.codec.container import IMAGE
+from astro_vq.codec.kept import read_original_header
+from astro_vq.codec.models import ModelSource
+from astro_vq.codec.section import Section
+from astro_vq.codec.stored import StoredFile, StoredHDU
+from astro_vq.codec.stored_image import StoredImage
+from astro_vq.errors import DataError
+
+
+class AvqHDU:
+    """One HDU of the original, as it is in an `.avq` file.
+
+    Parameters
+    ----------
+    file : StoredFile
+        The file.
+    hdu : StoredHDU
+        The HDU.
+    models : ModelSource
+        Gives the model when tokens are decoded.
+
+    Attributes
+    ----------
+    index : int
+        Number of the HDU.
+    """
+
+    def __init__(self, file: StoredFile, hdu: StoredHDU, models: ModelSource) -> None:
+        self.index = hdu.index
+        self._file = file
+        self._hdu = hdu
+        self._models = models
+        self._image = StoredImage(file, hdu) if hdu.kind == IMAGE else None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image with axes (they may be empty)."""
+        return self._image is not None and bool(self._image.info.shape)
+
+    @property
+    def header_bytes(self) -> bytes:
+        """The original header, byte for byte, END and padding included."""
+        if self._image is not None:
+            return self._image.header
+        return read_original_header(self._file, self._hdu)
+
+    @property
+    def header(self) -> fits.Header:
+        """The original header."""
+        return fits.Header.fromstring(self.header_bytes)
+
+    @property
+    def name(self) -> str:
+        """EXTNAME, or ''."""
+        return str(self.header.get("EXTNAME", ""))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the image, slowest axis first; () without an image."""
+        return self._image.info.shape if self._image else ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of `data`, that which astropy gives."""
+        return np.dtype(self._need_image().info.image_dtype)
+
+    @property
+    def fidelity(self) -> str:
+        """What was promised: 'tokens', 'max-error' or 'lossless'."""
+        return self._image.fidelity if self._image else "lossless"
+
+    @property
+    def max_error(self) -> float | None:
+        """Largest error of a pixel in the unit of the image; None for tokens."""
+        return self._image.bound if self._image else 0.0
+
+    @property
+    def section(self) -> Section:
+        """The image, to be indexed: reads and decodes only the tiles that are needed."""
+        return Section(self.shape, self._read_plane, self.dtype)
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The whole image: physical values, NaN where missing (integers stay integers)."""
+        return self.section[...]
+
+    @property
+    def tokens(self) -> NDArray[np.int32]:
+        """Code indices (K, h, w); (N, K, h, w) for a cube of N planes (or stacks of bands)."""
+        layer = self._need_image().tokens
+        stacks, _, height, width = layer.shape
+        maps = [
+            layer.read(stack, slice(0, height), slice(0, width)).astype(np.int32)
+            for stack in range(stacks)
+        ]
+        if len(self.shape) <= 2:
+            return maps[0] if maps else np.zeros(layer.shape[1:], np.int32)
+        return np.stack(maps) if maps else np.zeros(layer.shape, np.int32)
+
+    @property
+    def preview(self) -> NDArray[np.float32]:
+        """The image as its tokens alone give it (needs the model): denoised, shape as `shape`."""
+        image = self._need_image()
+        tokens = image.tokens
+        model = self._models.load()
+        planes, height, width = image.plane_axes
+        out = np.empty((planes, height, width), np.float32)
+        ys, xs = slice(0, height), slice(0, width)
+        with np.errstate(over="ignore"):
+            for plane in range(planes):
+                out[plane] = tokens.decode(plane, ys, xs, model=model)
+        return out.reshape(self.shape)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether there are tokens."""
+        return self._image is not None and self._image.has_tokens
+
+    def info(self) -> dict[str, Any]:
+        """Return what is in it as JSON-able values, without decoding."""
+        image = self._image
+        about: dict[str, Any] = {"index": self.index, "kind": self._kind, "name": self.name}
+        about["fidelity"] = self.fidelity
+        about["max_error"] = self.max_error
+        about["bytes"] = len(self._hdu.header) + self._hdu.size
+        if image is None or not self.is_image:
+            return about
+        keywords = self._hdu.keywords
+        tokens, pixels = image.table.stream_bytes()
+        about |= {
+            "shape": list(image.info.shape),
+            "dtype": image.info.image_dtype,
+            "unit": image.info.unit,
+            "tiles": image.table.grid.count,
+            "tile": [image.table.grid.tile_height, image.table.grid.tile_width],
+            "pixel_bytes": pixels,
+            "token_bytes": tokens,
+        }
+        if image.table.grid.pixels:
+            about["bits_per_pixel"] = 8 * about["bytes"] / image.table.grid.pixels
+        if self.has_tokens:
+            layer = image.tokens.layer
+            about["tokens"] = {"shape": list(image.tokens.shape)} | layer._asdict()
+        if self.fidelity == "tokens":
+            about["sigma"] = keywords.number("AVQSIGMA")
+            about["rms_error_sigma"] = keywords.number("AVQRMS")
+            about["largest_error"] = keywords.number("AVQWORST")
+        return about
+
+    @property
+    def _kind(self) -> str:
+        if self._image is None:
+            return "other"
+        return "image" if self.is_image else "header"
+
+    def _need_image(self) -> StoredImage:
+        if self._image is None or not self.is_image:
+            raise DataError(
+                f"{self._hdu.where} is no image; decompress the file, or read it with astropy"
+            )
+        return self._image
+
+    def _read_plane(self, plane: int, ys: slice, xs: slice) -> NDArray[Any]:
+        image = self._need_image()
+        model = self._models.load() if image.fidelity == "tokens" else None
+        return image.info.to_image(image.read(plane, ys, xs, model=model))
