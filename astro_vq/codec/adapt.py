@@ -19,6 +19,7 @@ from astro_vq.codec.structure import candidate_mappings
 
 _FITTED_LEVELS = 3  # coarser ones hold too few pixels to pay for their weights
 _MEASURED_LEVELS = 2  # with statistics of their own
+_FITTED_PIXELS = 500_000  # of larger images, tiles at a regular stride are enough
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
 
 
@@ -56,16 +57,23 @@ def _fit_mapping(
 ) -> Shared:
     """Return what is fitted to sample tiles under a mapping."""
     stacks = [s for t in tiles if (s := _complete(t, mapping, spec)) is not None]
+    total = sum(s.size for s in stacks)
+    stacks = stacks[:: max(1, total // _FITTED_PIXELS)]
     if not stacks:
         return Shared(mapping)
     shared = Shared(mapping)
+    modelled = effort >= MODELLED_EFFORT
+    share = total / sum(s.size for s in stacks)
     levels = max(count_levels(s.shape[1:]) for s in stacks)
     for level in range(min(levels, _FITTED_LEVELS)):
         deep = [s for s in stacks if count_levels(s.shape[1:]) > level]
         for kind in range(KINDS):
-            parts = [_fit(deep, Phase(level, 4 * kind + n), shared) for n in range(4)]
+            parts = [
+                _fit(deep, Phase(level, 4 * kind + n), shared, share, measure=modelled)
+                for n in range(4)
+            ]
             if level < _MEASURED_LEVELS:
-                if effort >= MODELLED_EFFORT:
+                if modelled:
                     together = (np.concatenate(part) for part in zip(*parts, strict=True))
                     shared.statistics[level, kind] = measure_statistics(*together)
                 weights = [shared.weights_of(Phase(level, 4 * kind + n)) for n in range(4)]
@@ -74,14 +82,21 @@ def _fit_mapping(
 
 
 def _fit(
-    stacks: Sequence[npt.NDArray[np.int64]], phase: Phase, shared: Shared
-) -> tuple[Integers, Integers, Integers]:
+    stacks: Sequence[npt.NDArray[np.int64]],
+    phase: Phase,
+    shared: Shared,
+    share: float,
+    *,
+    measure: bool,
+) -> tuple[Integers, ...]:
     """Enter the weights of a phase if they pay; return predictions, scales and values."""
     sample = sample_phase(stacks, phase)
-    pixels = sum(phase.pixels(s).size for s in stacks)
+    pixels = round(share * sum(phase.pixels(s).size for s in stacks))
     weights = choose_weights(sample, shared.weights_of(phase), pixels)
     if weights is not None:
         shared.weights[phase] = weights
+    if not measure:
+        return ()
     prediction = predict(sample.neighbours, shared.weights_of(phase))
     tables = load_engine()[phase.kind].tables
     return prediction, tables.context(sample.neighbours, prediction).scale, sample.values

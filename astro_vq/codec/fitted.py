@@ -15,6 +15,7 @@ from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag
 from astro_vq.codec.lattice import Phase, coarsest, count_levels, phases
 from astro_vq.codec.planes import RANGE, Indices, Mask, Plane, middle
 from astro_vq.codec.predict import predict
+from astro_vq.codec.residues import Residues
 from astro_vq.codec.shared import Shared
 from astro_vq.entropy.coder import StaticModel, SymbolDecoder, SymbolEncoder
 from astro_vq.entropy.local_scale import Selection, local_logs, select_tables, table_of
@@ -75,9 +76,9 @@ def _model(number: int) -> StaticModel:
     return StaticModel(frequencies(*table_of(number)))
 
 
-def _select(work: Integers, phase: Phase, shared: Shared) -> tuple[Integers, Selection]:
+def _select(residues: Residues, phase: Phase, shared: Shared) -> tuple[Integers, Selection]:
     """Return predictions in whole steps and tables of the pixels of a phase."""
-    neighbours = phase.neighbours(work)
+    neighbours = residues.neighbours(phase)
     prediction = predict(neighbours, shared.weights_of(phase))
     logs = local_logs(neighbours, prediction)
     selection = select_tables(logs, prediction, shared.scale_model_of(phase), phase.number % 4)
@@ -103,11 +104,13 @@ def _encode_stack(stack: Sequence[tuple[Plane, int]], levels: int, shared: Share
     base = coarsest(work, levels)
     heads = [base[i][coarsest(known, levels)[i]] for i in tiles]
     for phase in phases(levels):
-        guess, chosen = _select(work, phase, shared)
+        if phase.number == 0:
+            residues = Residues(work, phase.level)
+        guess, chosen = _select(residues, phase, shared)
         pixels, open_pixels = phase.pixels(work), phase.pixels(known)
-        residuals = np.where(chosen.flipped, guess - pixels, pixels - guess)
-        symbols, bits, widths = split_residuals(residuals >> chosen.shift, chosen.far)
-        low = residuals & (np.left_shift(1, chosen.shift) - 1)
+        offsets = np.where(chosen.flipped, guess - pixels, pixels - guess)
+        symbols, bits, widths = split_residuals(offsets >> chosen.shift, chosen.far)
+        low = offsets & (np.left_shift(1, chosen.shift) - 1)
         bits, widths = bits << chosen.shift | low, widths + chosen.shift
         for i in tiles:
             where = open_pixels[i]
@@ -117,6 +120,7 @@ def _encode_stack(stack: Sequence[tuple[Plane, int]], levels: int, shared: Share
                 encoders[i].encode(ordered[start:stop], _model(number))
             fields[i].append((bits[i][where], widths[i][where]))
         pixels[~open_pixels] = guess[~open_pixels]
+        residues.close(phase)
     out = []
     for i, (_, centre) in enumerate(stack):
         values, widths = (np.concatenate(part) for part in zip(*fields[i], strict=True))
@@ -142,7 +146,9 @@ def _decode_stack(
         decoders.append(SymbolDecoder(reader.sized()))
         fields.append(FieldReader(reader.rest()))
     for phase in phases(levels):
-        guess, chosen = _select(work, phase, shared)
+        if phase.number == 0:
+            residues = Residues(work, phase.level)
+        guess, chosen = _select(residues, phase, shared)
         pixels, open_pixels = phase.pixels(work), phase.pixels(known)
         symbols = np.full(guess.shape, 0, np.int64)
         bits = np.zeros(guess.shape, np.int64)
@@ -159,9 +165,10 @@ def _decode_stack(
             bits[i][where] = fields[i].read(widths)
         high = join_residuals(symbols, chosen.far, bits >> chosen.shift)
         low = bits & (np.left_shift(1, chosen.shift) - 1)
-        residuals = (high << chosen.shift) + low
-        decoded = np.where(chosen.flipped, guess - residuals, guess + residuals)
+        offsets = (high << chosen.shift) + low
+        decoded = np.where(chosen.flipped, guess - offsets, guess + offsets)
         pixels[...] = np.clip(np.where(open_pixels, decoded, guess), -_LIMIT, _LIMIT)
+        residues.close(phase)
     for decoder in decoders:
         decoder.finish()
     if any(not -(2**63) <= centre < 2**63 for centre in centres):

@@ -29,8 +29,8 @@ REACH = 5
 SMALLEST = 8  # no level whose lattice has fewer rows or columns
 KINDS = 3
 PHASES = 4 * KINDS
-_PERIOD = 4
-_CELLS = tuple(
+PERIOD = 4
+CELLS = tuple(
     (row + 2 * down, column + 2 * right)
     for row, column in ((1, 1), (1, 0), (0, 1))
     for down, right in ((0, 0), (1, 1), (0, 1), (1, 0))
@@ -39,11 +39,11 @@ _CELLS = tuple(
 
 def _nearest(number: int) -> tuple[tuple[int, int], ...]:
     """Return the offsets of the nearest pixels that are known in a phase."""
-    row, column = _CELLS[number]
-    known = {*_CELLS[:number], (0, 0), (0, 2), (2, 0), (2, 2)}
+    row, column = CELLS[number]
+    known = {*CELLS[:number], (0, 0), (0, 2), (2, 0), (2, 2)}
     span = range(-REACH, REACH + 1)
     places = [
-        (y, x) for y in span for x in span if ((row + y) % _PERIOD, (column + x) % _PERIOD) in known
+        (y, x) for y in span for x in span if ((row + y) % PERIOD, (column + x) % PERIOD) in known
     ]
     return tuple(sorted(places, key=lambda o: o[0] ** 2 + o[1] ** 2)[:TAPS])
 
@@ -65,8 +65,8 @@ class Phase(NamedTuple):
     def pixels(self, work: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the view of the pixels of this phase, (B, h, w) of (B, H, W)."""
         step = 1 << self.level
-        row, column = _CELLS[self.number]
-        return work[:, row * step :: _PERIOD * step, column * step :: _PERIOD * step]
+        row, column = CELLS[self.number]
+        return work[:, row * step :: PERIOD * step, column * step :: PERIOD * step]
 
     def neighbours(self, work: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the known pixels around each pixel of this phase.
@@ -84,18 +84,21 @@ class Phase(NamedTuple):
         step = 1 << self.level
         lattice = work[:, ::step, ::step]
         height, width = lattice.shape[1:]
-        row, column = _CELLS[self.number]
+        row, column = CELLS[self.number]
         _, h, w = self.pixels(work).shape
         out = np.empty((TAPS, work.shape[0], h, w), work.dtype)
-        padded: dict[_Mirrors, npt.NDArray[Any]] = {}
+        padded: dict[Mirrors, npt.NDArray[Any]] = {}
         for i, (y, x) in enumerate(OFFSETS[self.number]):
-            mirrors = _mirrors(self.number, row + y, column + x, height, width)
+            mirrors = find_mirrors(self.number, row + y, column + x, height, width)
             if mirrors not in padded:
-                rows, columns = _continue(height, *mirrors[:2]), _continue(width, *mirrors[2:])
+                rows, columns = (
+                    continue_lines(np.arange(-REACH, n + REACH), n, *ends)
+                    for n, ends in ((height, mirrors[:2]), (width, mirrors[2:]))
+                )
                 padded[mirrors] = lattice[:, rows[:, None], columns]
             top, left = REACH + row + y, REACH + column + x
-            bottom, right = top + _PERIOD * h - 3, left + _PERIOD * w - 3
-            out[i] = padded[mirrors][:, top:bottom:_PERIOD, left:right:_PERIOD]
+            bottom, right = top + PERIOD * h - 3, left + PERIOD * w - 3
+            out[i] = padded[mirrors][:, top:bottom:PERIOD, left:right:PERIOD]
         return out
 
 
@@ -119,21 +122,21 @@ def phases(levels: int) -> Iterator[Phase]:
             yield Phase(level, number)
 
 
-_Mirrors = tuple[bool, bool, bool, bool]
+Mirrors = tuple[bool, bool, bool, bool]
 
 
 @functools.cache
-def _mirrors(number: int, row: int, column: int, height: int, width: int) -> _Mirrors:
+def find_mirrors(number: int, row: int, column: int, height: int, width: int) -> Mirrors:
     """Return at which edges (top, bottom, left, right) a tap is mirrored: where that is known.
 
     Beyond two edges at once, both mirrors must lead to known pixels.
     """
-    known = {*_CELLS[:number], (0, 0), (0, 2), (2, 0), (2, 2)}
+    known = {*CELLS[:number], (0, 0), (0, 2), (2, 0), (2, 2)}
     rows = {"in": row, "top": -row, "bottom": 2 * (height - 1) - row}
     columns = {"in": column, "left": -column, "right": 2 * (width - 1) - column}
 
     def is_known(a: str, b: str) -> bool:
-        return (rows[a] % _PERIOD, columns[b] % _PERIOD) in known
+        return (rows[a] % PERIOD, columns[b] % PERIOD) in known
 
     top, bottom = is_known("top", "in"), is_known("bottom", "in")
     left = is_known("in", "left") and all(
@@ -145,11 +148,11 @@ def _mirrors(number: int, row: int, column: int, height: int, width: int) -> _Mi
     return top, bottom, left, right
 
 
-def _continue(n: int, mirror_low: bool, mirror_high: bool) -> npt.NDArray[np.intp]:
-    """Return indices of `n` lattice lines and of `REACH` lines beyond both ends."""
-    place = np.arange(-REACH, n + REACH)
-    low = -place if mirror_low else place % _PERIOD
+def continue_lines(
+    place: npt.NDArray[np.intp], n: int, mirror_low: bool, mirror_high: bool
+) -> npt.NDArray[np.intp]:
+    """Return which of `n` lattice lines stand for places, some of them beyond either end."""
+    low = -place if mirror_low else place % PERIOD
     beyond = place - (n - 1)
-    high = n - 1 - beyond if mirror_high else place + -beyond // _PERIOD * _PERIOD
-    found: npt.NDArray[np.intp] = np.where(place < 0, low, np.where(beyond > 0, high, place))
-    return found
+    high = n - 1 - beyond if mirror_high else place + -beyond // PERIOD * PERIOD
+    return np.asarray(np.where(place < 0, low, np.where(beyond > 0, high, place)))

@@ -20,6 +20,7 @@ from astro_vq.errors import FormatError
 WEIGHT_BITS = 10
 FRACTION_BITS = 4  # predictions are in sixteenths of a step
 _LARGEST_WEIGHT = 1 << 14
+_NARROW_WEIGHTS = 1 << WEIGHT_BITS + 1  # times 2**19 is within 32 bits
 _RIDGE = 1e-5
 _MEDIAN_TO_SIGMA = 0.6745
 _DISCRETE = 0.3  # added to errors: one far below a step costs no fewer bits
@@ -67,25 +68,29 @@ def fit_weights(neighbours: npt.NDArray[Any], values: npt.NDArray[Any]) -> Weigh
     return rounded
 
 
-def predict(neighbours: npt.NDArray[Any], weights: Weights) -> npt.NDArray[np.int64]:
+def predict(
+    neighbours: npt.NDArray[Any] | Sequence[npt.NDArray[Any]], weights: Weights
+) -> npt.NDArray[np.int64]:
     """Return predictions in units of ``2**-FRACTION_BITS``.
 
     Parameters
     ----------
-    neighbours : ndarray of integers, shape (24, ...)
-        Below ``2**29`` in size.
+    neighbours : ndarray of integers, shape (24, ...), or sequence of 24
+        Below ``2**29`` in size; of 32 bits only if up to ``2**19``.
     weights : ndarray of int64, shape (24,)
 
     Returns
     -------
     ndarray of int64, shape (...)
     """
-    total = np.zeros(neighbours.shape[1:], np.int64)
+    narrow = neighbours[0].dtype == np.int32 and int(np.abs(weights).sum()) <= _NARROW_WEIGHTS
+    dtype = np.int32 if narrow else np.int64
+    total = np.full(neighbours[0].shape, 1 << WEIGHT_BITS - FRACTION_BITS - 1, dtype)
+    product = np.empty_like(total)
     for tap, weight in zip(neighbours, weights.tolist(), strict=True):
         if weight:
-            total += tap * np.int64(weight)
-    shift = WEIGHT_BITS - FRACTION_BITS
-    return (total + (1 << shift - 1)) >> shift
+            total += np.multiply(tap, dtype(weight), out=product)
+    return (total >> WEIGHT_BITS - FRACTION_BITS).astype(np.int64, copy=False)
 
 
 def round_prediction(prediction: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -155,7 +160,7 @@ class PhaseSample(NamedTuple):
 
 
 def sample_phase(
-    stacks: Sequence[npt.NDArray[Any]], phase: Phase, limit: int = 40_000
+    stacks: Sequence[npt.NDArray[Any]], phase: Phase, limit: int = 24_000
 ) -> PhaseSample:
     """Return pixels of a phase from tiles (B, H, W), about `limit` at most."""
     near = [phase.neighbours(s).reshape(TAPS, -1) for s in stacks]

@@ -7,6 +7,7 @@ sums of differences between prediction and neighbours. It picks one of the stati
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ CONSTANT_STEPS = 32  # per octave
 COEFFICIENT_STEPS = 64
 CLASS_SCALES = 4  # scale indices per class of scales that shares shape and correction
 _NEAR, _MIDDLE = 4, 12
+_NARROW = 1 << 25  # predictions below this and neighbours up to 2**19 add up within 32 bits
 _FLOORS = (16, 48, 48)  # a quarter of a step for each neighbour, in sixteenths
 _LOOKUP_BITS = 10
 _FRACTION_CODES = 16
@@ -93,7 +95,9 @@ def integer_log2(values: Integers) -> Integers:
     return _log_lookup()[place] + (exponent.astype(np.int64) - 1) * LOG_STEPS
 
 
-def local_logs(neighbours: npt.NDArray[np.integer], prediction: Integers) -> Integers:
+def local_logs(
+    neighbours: npt.NDArray[np.integer] | Sequence[npt.NDArray[np.integer]], prediction: Integers
+) -> Integers:
     """Return three logarithms of local scales, shape (3, ...), in 1/256 octave.
 
     Parameters
@@ -103,14 +107,19 @@ def local_logs(neighbours: npt.NDArray[np.integer], prediction: Integers) -> Int
     prediction : ndarray of int64, shape (...)
         In sixteenths.
     """
-    sums = np.zeros((3, *prediction.shape), np.int64)
+    narrow = neighbours[0].dtype == np.int32 and bool(np.abs(prediction).max(initial=0) < _NARROW)
+    dtype = np.int32 if narrow else np.int64
+    middle = prediction.astype(dtype)
+    sums = np.empty((3, *prediction.shape), dtype)
+    sums[:] = np.array(_FLOORS, dtype).reshape(3, *(1,) * prediction.ndim)
+    size = np.empty(prediction.shape, dtype)
     for i, neighbour in enumerate(neighbours):
-        size = np.abs(16 * neighbour - prediction)
-        if i < _NEAR:
-            sums[0] += size
-        sums[1 if i < _MIDDLE else 2] += size
-    for part, floor in zip(sums, _FLOORS, strict=True):
-        part += floor
+        np.multiply(neighbour, dtype(16), out=size)
+        size -= middle
+        np.abs(size, out=size)
+        sums[0 if i < _NEAR else 1 if i < _MIDDLE else 2] += size
+    sums[1] += sums[0]
+    sums[1] -= dtype(_FLOORS[0])
     return integer_log2(sums)
 
 
