@@ -12,6 +12,7 @@ from astro_vq.errors import DataError
 
 FloatArray = NDArray[np.float64]
 
+_SAMPLES = 400_000  # pixels that the sky is measured on
 _LARGEST_SPECTRUM = 1024  # pixels on a side of the part that a power spectrum is taken of
 
 
@@ -191,16 +192,18 @@ def residual_statistics(
     if values.size == 0 or not np.any(values):
         return ResidualStatistics(0, 0, 0, 0, 0, 0, 0, 0)
     mean = float(values.mean())
-    variance = float(values.var())
+    variance = float(np.mean(np.square(values - mean)))
+    squares = float(np.mean(np.square(values)))
     centred = np.where(valid, residual - mean, 0.0)
     skewness = kurtosis = 0.0
     if variance > 0:
-        skewness = float(np.mean((values - mean) ** 3) / variance**1.5)
-        kurtosis = float(np.mean((values - mean) ** 4) / variance**2) - 3
+        second = np.square(values - mean)
+        skewness = float(np.mean(second * (values - mean)) / variance**1.5)
+        kurtosis = float(np.mean(np.square(second)) / variance**2) - 3
     return ResidualStatistics(
         mean=mean,
-        rms=math.sqrt(float(np.mean(values**2))),
-        chi_squared=float(np.mean(values**2)),
+        rms=math.sqrt(squares),
+        chi_squared=squares,
         correlation_x=_pair_correlation(
             centred[:, 1:], centred[:, :-1], valid[:, 1:], valid[:, :-1]
         ),
@@ -223,7 +226,9 @@ def _pair_correlation(
     first: FloatArray, second: FloatArray, one: NDArray[np.bool_], other: NDArray[np.bool_]
 ) -> float:
     both = one & other
-    power = math.sqrt(float(np.sum(first[both] ** 2)) * float(np.sum(second[both] ** 2)))
+    power = math.sqrt(
+        float(np.sum(np.square(first[both]))) * float(np.sum(np.square(second[both])))
+    )
     return float(np.sum(first[both] * second[both])) / power if power > 0 else 0.0
 
 
@@ -302,7 +307,8 @@ class SkyChange(NamedTuple):
 def sky_change(original: NDArray[Any], decoded: NDArray[Any]) -> SkyChange | None:
     """Measure sky level and noise before and after; None where there is no finite pixel."""
     try:
-        before, after = sky_statistics(original), sky_statistics(decoded)
+        before = sky_statistics(original, max_samples=_SAMPLES)
+        after = sky_statistics(decoded, max_samples=_SAMPLES)
     except DataError:
         return None
     return SkyChange(before.level, after.level, before.sigma, after.sigma)

@@ -32,7 +32,8 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 _BOX = 64  # pixels on a side of the boxes that the background is measured in
 _ITERATIONS = 12  # of the windowed position; it gains a factor of two or more in each
 _CHUNK = 1000  # sources measured at a time
-_COVARIANCE_SIDE = 1536  # pixels on a side of the part that its covariance is measured on
+_COVARIANCE_SIDE = 1024  # pixels on a side of the part that its covariance is measured on
+_SAMPLES = 400_000  # pixels that sky and noise are measured on
 _GUESS_FWHM = 2.5
 _FWHM_LIMITS = (1.4, 12.0)
 
@@ -116,7 +117,7 @@ def background_map(image: NDArray[Any], *, box: int = _BOX) -> FloatArray:
     DataError
         When no pixel is finite.
     """
-    level = sky_statistics(image).level
+    level = sky_statistics(image, max_samples=_SAMPLES).level
     shape = [n // box for n in image.shape]
     if min(shape) < 3:
         return np.full(image.shape, level)
@@ -183,7 +184,7 @@ def prepare_field(
             raise ValueError(f"{name} must be positive, got {value}")
     background = background_map(image)
     flat = np.asarray(image, dtype=np.float64) - background
-    sigma = sky_statistics(flat).sigma
+    sigma = sky_statistics(flat, max_samples=_SAMPLES).sigma
     field = Field(background, np.array([[sigma**2]]), sigma, fwhm or _GUESS_FWHM, 2.0, is_counts)
     if fwhm is None:
         field = field._replace(fwhm=_measure_fwhm(image, field))
@@ -271,7 +272,7 @@ def smoothed_noise(image: NDArray[Any], field: Field) -> float:
 
 
 def _noise_of(smooth: FloatArray, field: Field) -> float:
-    noise = sky_statistics(smooth).sigma
+    noise = sky_statistics(smooth, max_samples=_SAMPLES).sigma
     if field.is_counts:  # mostly zero: a few counts together are no source yet
         counts = max(float(field.background.mean()), 0.0)
         spread = field.fwhm / FWHM_PER_SIGMA

@@ -45,9 +45,9 @@ def to_data_uri(figure: Figure, *, dpi: int = 110, photograph: bool = False) -> 
     """
     buffer = io.BytesIO()
     if photograph:
-        figure.savefig(buffer, format="webp", dpi=dpi, pil_kwargs={"quality": 90})
+        figure.savefig(buffer, format="webp", dpi=dpi, pil_kwargs={"quality": 90, "method": 2})
     else:
-        figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"optimize": True})
+        figure.savefig(buffer, format="png", dpi=dpi)
     kind = "webp" if photograph else "png"
     return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()
 
@@ -112,7 +112,8 @@ def _stretch(image: NDArray[np.float64], sky: float, sigma: float) -> NDArray[np
 def _stretch_limits(study: ImageStudy) -> tuple[float, float]:
     subject = study.subject
     sigma = subject.noise or subject.sigma or 1.0
-    values = _stretch(subject.pixels[np.isfinite(subject.pixels)], subject.sky, sigma)
+    finite = subject.pixels[np.isfinite(subject.pixels)]
+    values = _stretch(finite[:: max(finite.size // 500_000, 1)], subject.sky, sigma)
     if values.size == 0:
         return 0.0, 2.0
     low, high = np.quantile(values, (0.005, 0.998))
@@ -121,6 +122,7 @@ def _stretch_limits(study: ImageStudy) -> tuple[float, float]:
 
 def _residual_limit(residual: NDArray[np.float64]) -> float:
     values = np.abs(residual[np.isfinite(residual)])
+    values = values[:: max(values.size // 500_000, 1)]
     high = float(np.quantile(values, 0.995)) if values.size else 0.0
     return high or 1.0
 
@@ -314,6 +316,7 @@ def draw_residuals(study: ImageStudy) -> Figure:
     for index, item in enumerate(trials[:6]):
         residual = residual_in_sigma(study.subject.pixels, item.trial.decoded, sigma)
         values = residual[np.isfinite(residual)]
+        values = values[:: max(values.size // 500_000, 1)]
         edge = max(float(np.quantile(np.abs(values), 0.999)), 1e-12) if values.size else 1.0
         heights, edges = np.histogram(values, 121, (-1.1 * edge, 1.1 * edge), density=True)
         middles = (edges[1:] + edges[:-1]) / 2

@@ -47,7 +47,7 @@ from astro_vq.report.trial import Choice, Trial, parse_choice, run_trial
 RECORD_FORMAT = 1
 """Number of the layout of records."""
 
-_NOISE_SIDE = 1024  # pixels on a side of the part that the noise is measured on
+_NOISE_SIDE = 768  # pixels on a side of the part that the noise is measured on
 _BRIGHTEST = 10  # sources in the table of radio maps and counts
 
 
