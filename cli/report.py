@@ -81,6 +81,11 @@ if TYPE_CHECKING:
     help="Time to spend on smaller files: 1 is the fastest, 9 the smallest.",
 )
 @option("device")
+@click.option(
+    "--devices",
+    metavar="NAME,NAME",
+    help="Run on each of these devices, such as cpu,cuda, and check that all write the same bytes.",
+)
 @option("jobs")
 @click.option(
     "--resume",
@@ -111,6 +116,7 @@ def report(
     hdu: int | None,
     effort: int,
     device: str,
+    devices: str | None,
     jobs: int,
     resume: bool,
     overwrite: bool,
@@ -151,7 +157,7 @@ def report(
         model=model,
         effort=effort,
         tokens=not no_tokens,
-        device=device,
+        devices=_parse_devices(devices) or (device,),
         peers=peers,
         sweep=sweep,
         limits=wanted,
@@ -204,7 +210,24 @@ def report_one(job: Job, *, settings: "ReportSettings", whole_page: bool, resume
         if trial["keeps_bound"] is False
         or (trial["fidelity"] == "lossless" and not trial["identical"])
     ]
+    problems += [
+        f"{trial['choice']}: {other['device']} wrote other bytes"
+        for trial in record["trials"]
+        for other in trial["devices"]
+        if not other["same_bytes"]
+    ]
     return Done(record, record["notes"], problems)
+
+
+def _parse_devices(text: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    unknown = [name for name in names if name not in ("auto", "cpu", "cuda", "mps")]
+    if unknown:
+        raise click.BadParameter(
+            f"{', '.join(unknown)!r} is no device; take auto, cpu, cuda or mps",
+            param_hint="--devices",
+        )
+    return names
 
 
 def _check_outputs(page: Path, *, overwrite: bool) -> None:

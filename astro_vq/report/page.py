@@ -55,6 +55,7 @@ def render_parts(study: ImageStudy, *, anchor: str = "") -> Iterator[str]:
     )
     yield html.heading("Bits per pixel by layer, and time", 3)
     yield _layer_table(study)
+    yield from _devices(study)
     yield html.notes(sorted({n for t in study.trials for n in t.trial.notes}))
     if _hdu_rows(study):
         yield html.folded("Errors of each image HDU", _hdu_table(study))
@@ -181,6 +182,25 @@ def _layer_table(study: ImageStudy) -> str:
             ]
         )
     return html.table(titles, rows, ours=_stressed(study))
+
+
+def _devices(study: ImageStudy) -> Iterator[str]:
+    """Yield a table of devices where more than one was asked for."""
+    rows = [
+        [
+            text_cell(item.trial.choice.label),
+            text_cell(other["device"]),
+            number_cell(other["compress_seconds"]),
+            number_cell(item.trial.compress_seconds),
+            truth_cell(other["same_bytes"], "yes", "NO"),
+        ]
+        for item in study.trials
+        for other in item.record["devices"]
+    ]
+    if rows:
+        yield html.heading("Devices", 3)
+        titles = ("fidelity", "device", "compress s", "first device, s", "same bytes")
+        yield html.table(titles, rows)
 
 
 def _hdu_rows(study: ImageStudy) -> list[list[Cell]]:

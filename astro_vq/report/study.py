@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq import __version__
-from astro_vq.errors import AstroVQError
+from astro_vq.errors import AstroVQError, DataError
 from astro_vq.io.fits import open_fits
 from astro_vq.metrics.distortion import (
     PowerSpectrum,
@@ -65,8 +65,8 @@ class ReportSettings:
         1 to 9.
     tokens : bool
         Keep tokens beside pixels.
-    device : str
-        Where networks run.
+    devices : tuple of str
+        Where networks run; what further ones write is compared with the first.
     peers : bool
         Run other codecs on the same pixels at the same bounds.
     sweep : bool
@@ -85,7 +85,7 @@ class ReportSettings:
     model: str = "default"
     effort: int = 5
     tokens: bool = True
-    device: str = "auto"
+    devices: tuple[str, ...] = ("auto",)
     peers: bool = False
     sweep: bool = False
     limits: dict[str, float] = field(default_factory=lambda: parse_limits(()))
@@ -220,11 +220,11 @@ def study_image(
                     model=settings.model,
                     effort=settings.effort,
                     tokens=settings.tokens,
-                    device=settings.device,
+                    devices=settings.devices,
                 )
-            except AstroVQError as error:
+            except (AstroVQError, ValueError) as error:  # a value that cannot be had here
                 failures.append({"choice": choice.label, "error": str(error)})
-                last_error = error
+                last_error = error if isinstance(error, AstroVQError) else DataError(str(error))
                 continue
             peers: list[PeerResult] = []
             if settings.peers and not swept and trial.bound is not None:

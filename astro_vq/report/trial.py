@@ -1,8 +1,11 @@
 """One way to compress a file: compress, decompress, and compare every pixel with the original."""
 
+import hashlib
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +94,8 @@ class Trial:
         For each image HDU: index, bound, errors.
     notes : tuple of str
         Of the compressor.
+    devices : list of dict
+        For each further device: times, and whether it wrote the same bytes.
     """
 
     choice: Choice
@@ -106,6 +111,7 @@ class Trial:
     decoded: NDArray[np.float64]
     hdus: list[dict[str, Any]]
     notes: tuple[str, ...]
+    devices: list[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
         """Return figures as JSON values, without the pixels."""
@@ -122,6 +128,7 @@ class Trial:
             "decompress_seconds": self.decompress_seconds,
             "compress_megabytes_per_second": megabytes / max(self.compress_seconds, 1e-9),
             "decompress_megabytes_per_second": megabytes / max(self.decompress_seconds, 1e-9),
+            "devices": self.devices,
             "hdus": self.hdus,
             "notes": list(self.notes),
         }
@@ -135,7 +142,7 @@ def run_trial(
     model: str | Path = "default",
     effort: int = 5,
     tokens: bool = True,
-    device: str = "auto",
+    devices: Sequence[str] = ("auto",),
 ) -> Trial:
     """Compress a file into a folder, decompress it there, compare, and remove both.
 
@@ -153,8 +160,8 @@ def run_trial(
         From 1 to 9.
     tokens : bool
         Keep tokens beside the pixels.
-    device : {'auto', 'cpu', 'cuda', 'mps'}
-        Where networks run.
+    devices : sequence of {'auto', 'cpu', 'cuda', 'mps'}
+        Where networks run; further ones are compared with the first.
 
     Returns
     -------
@@ -166,22 +173,30 @@ def run_trial(
         Whatever the compressor or decompressor refuses.
     """
     packed, unpacked = folder / "trial.avq", folder / "trial.fits"
+    shrink = partial(
+        compress,
+        subject.path,
+        packed,
+        model=model,
+        fidelity=choice.fidelity,
+        max_error=choice.max_error,
+        tokens=tokens or choice.fidelity == "tokens",
+        effort=effort,
+        overwrite=True,
+    )
+    others = []
     try:
+        for device in devices[1:]:
+            start = time.perf_counter()
+            shrink(device=device)
+            seconds = time.perf_counter() - start
+            others.append((device, seconds, _digest(packed)))
         start = time.perf_counter()
-        result = compress(
-            subject.path,
-            packed,
-            model=model,
-            fidelity=choice.fidelity,
-            max_error=choice.max_error,
-            tokens=tokens or choice.fidelity == "tokens",
-            effort=effort,
-            device=device,
-            overwrite=True,
-        )
+        result = shrink(device=devices[0])
         middle = time.perf_counter()
         decompress(packed, unpacked, overwrite=True)
         end = time.perf_counter()
+        digest = _digest(packed) if others else b""
         output_bytes = packed.stat().st_size
         with open_fits(subject.path) as before, open_fits(unpacked) as after:
             details = {int(hdu["index"]): dict(hdu) for hdu in result.hdus if "index" in hdu}
@@ -214,7 +229,16 @@ def run_trial(
         decoded=decoded,
         hdus=compared.hdus,
         notes=tuple(result.notes),
+        devices=[
+            {"device": device, "compress_seconds": seconds, "same_bytes": other == digest}
+            for device, seconds, other in others
+        ],
     )
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 class _Compared(NamedTuple):

@@ -86,6 +86,15 @@ def test_a_batch_goes_on_after_a_bad_file_and_resumes(image, tmp_path):
     assert 'href="bad.fits.html"' in (folder / "index.html").read_text()
 
 
+def test_devices_are_compared_byte_by_byte(image, tmp_path):
+    done = run(image, "--lossless", "-o", tmp_path / "r.html", "--devices", "cpu,cpu", "--json")
+    assert done.exit_code == 0, done.output
+    (other,) = json.loads(done.stdout)[0]["trials"][0]["devices"]
+    assert other["device"] == "cpu"
+    assert other["same_bytes"] is True
+    assert "Devices" in (tmp_path / "r.html").read_text()
+
+
 def test_two_images_share_one_page_when_asked(image, tmp_path):
     other = write_image(tmp_path / "other.fits", 1)
     done = run(image, other, "--lossless", "-o", tmp_path / "r.html")
@@ -114,6 +123,7 @@ def test_a_failed_choice_is_an_error_but_the_page_is_written(image, tmp_path):
         (("-o", "r.html", "--sweep", "--limit", "fluxx=1"), "is not a limit"),
         (("-o", "r.html", "--max-error", "-1"), "above 0"),
         (("-o", "r.html", "--threshold", "0"), "--threshold"),
+        (("-o", "r.html", "--devices", "cpu,abacus"), "abacus"),
     ],
 )
 def test_wrong_usage_is_status_two(image, arguments, message):
