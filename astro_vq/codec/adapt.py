@@ -20,6 +20,7 @@ from astro_vq.codec.structure import candidate_mappings
 _FITTED_LEVELS = 3  # coarser ones hold too few pixels to pay for their weights
 _MEASURED_LEVELS = 2  # with statistics of their own
 _FITTED_PIXELS = 500_000  # of larger images, tiles at a regular stride are enough
+_LARGE = 40_000  # from so many pixels on, one more level has scale models of its own
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
 
 
@@ -63,6 +64,7 @@ def _fit_mapping(
         return Shared(mapping)
     shared = Shared(mapping)
     modelled = effort >= MODELLED_EFFORT
+    scaled = _MEASURED_LEVELS + (total >= _LARGE)
     share = total / sum(s.size for s in stacks)
     levels = max(count_levels(s.shape[1:]) for s in stacks)
     for level in range(min(levels, _FITTED_LEVELS)):
@@ -72,10 +74,10 @@ def _fit_mapping(
                 _fit(deep, Phase(level, 4 * kind + n), shared, share, measure=modelled)
                 for n in range(4)
             ]
-            if level < _MEASURED_LEVELS:
-                if modelled:
-                    together = (np.concatenate(part) for part in zip(*parts, strict=True))
-                    shared.statistics[level, kind] = measure_statistics(*together)
+            if modelled and level < _MEASURED_LEVELS:
+                together = (np.concatenate(part) for part in zip(*parts, strict=True))
+                shared.statistics[level, kind] = measure_statistics(*together)
+            if level < scaled:
                 weights = [shared.weights_of(Phase(level, 4 * kind + n)) for n in range(4)]
                 shared.scales[level, kind] = fit_scale_model(deep, level, kind, weights)
     return shared

@@ -30,7 +30,9 @@ Weights = npt.NDArray[np.int64]
 NEAREST_FOUR: Weights = np.array([1 << WEIGHT_BITS - 2] * 4 + [0] * (TAPS - 4))
 
 
-def fit_weights(neighbours: npt.NDArray[Any], values: npt.NDArray[Any]) -> Weights:
+def fit_weights(
+    neighbours: npt.NDArray[Any], values: npt.NDArray[Any], *, stationary: bool = False
+) -> Weights:
     """Return integer weights that predict values from their neighbours.
 
     Parameters
@@ -39,6 +41,8 @@ def fit_weights(neighbours: npt.NDArray[Any], values: npt.NDArray[Any]) -> Weigh
         Nearest first.
     values : ndarray, shape (N,)
         What to predict.
+    stationary : bool
+        Take errors to be equally large everywhere; otherwise in proportion to the local scale.
 
     Returns
     -------
@@ -49,7 +53,8 @@ def fit_weights(neighbours: npt.NDArray[Any], values: npt.NDArray[Any]) -> Weigh
     mean = near[:, :4].mean(1)
     design = near - mean[:, None]
     target = values.astype(np.float64) - mean
-    scale = np.abs(design[:, :12]).mean(1) + 0.5
+    local = np.abs(design[:, :12]).mean(1) + 0.5
+    scale = np.full_like(local, np.median(local)) if stationary and local.size else local
     weight = 1 / scale
     solution = np.zeros(TAPS)
     for _ in range(3):
@@ -185,12 +190,13 @@ def choose_weights(sample: PhaseSample, inherited: Weights, pixels: int) -> Weig
         How many pixels the sample stands for.
     """
     share = pixels / max(len(sample.values), 1)
-    fitted = fit_weights(sample.neighbours, sample.values)
     best, least = None, sample.cost_bits(inherited) * share
-    for drop in (4, 3, 2, 0):
-        weights = coarsen(fitted, drop)
-        own = 8.0 * len(encode_weights({Phase(0, 0): weights}))
-        bits = sample.cost_bits(weights) * share + own
-        if bits < least:
-            best, least = weights, bits
+    for stationary in (False, True):
+        fitted = fit_weights(sample.neighbours, sample.values, stationary=stationary)
+        for drop in (4, 3, 2, 0):
+            weights = coarsen(fitted, drop)
+            own = 8.0 * len(encode_weights({Phase(0, 0): weights}))
+            bits = sample.cost_bits(weights) * share + own
+            if bits < least:
+                best, least = weights, bits
     return best
