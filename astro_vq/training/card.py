@@ -50,12 +50,15 @@ class DataSummary:
         Names of what was left out, by reason.
     training, validation : sequence of str
         Names of images in each part, without the folders above them.
+    source_fraction : float
+        Share of cutouts that are chosen to hold something.
     """
 
     sources: Sequence[SourceSummary]
     rejects: Mapping[str, Sequence[str]]
     training: Sequence[str]
     validation: Sequence[str]
+    source_fraction: float
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class ModelSummary:
     channels, weights, stride, codes, depth : int
         Bands, learnt weights, pixels per token along each axis, codes (0 without a codebook)
         and indices per position.
+    noise : str
+        What its likelihood takes noise for; empty where it is white.
     """
 
     name: str
@@ -78,6 +83,7 @@ class ModelSummary:
     stride: int
     codes: int
     depth: int
+    noise: str = ""
 
 
 def write_card(
@@ -114,7 +120,7 @@ def write_card(
         "## Data",
         _describe_data(config, data),
         "## Noise and normalisation",
-        _describe_scaling(config, data),
+        _describe_scaling(config, data) + (f"\n\n{model.noise}" if model.noise else ""),
         "## Training",
         _describe_training(config, step, is_complete=is_complete),
         "## Limits",
@@ -192,8 +198,9 @@ def _describe_data(config: RunConfig, data: DataSummary) -> str:
     size = config.data.cutout_size
     text = _table(header, rows)
     text += (
-        f"\n\nCutouts of {size} x {size} pixels at random places"
-        f"{', flipped and turned at random' if config.data.augment else ''}. Training: "
+        f"\n\nCutouts of {size} x {size} pixels at random places, {data.source_fraction:.0%} of "
+        "them chosen to hold something above the noise where there is anything"
+        f"{'; flipped and turned at random for training' if config.data.augment else ''}. Training: "
         f"{len(data.training)} images. Validation: {len(data.validation)} images, whole files or "
         "objects that training never sees:\n\n"
     )
@@ -263,6 +270,8 @@ def _describe_config(config: RunConfig) -> str:
     values: dict[str, Any] = config.to_dict()
     for name in ("fits_dir", "hdf5"):  # where data lay on one machine is nobody's business
         values["data"][name] = [PurePath(path).name for path in values["data"][name]]
+    if config.data.noise_covariance is not None:
+        values["data"]["noise_covariance"] = PurePath(config.data.noise_covariance).name
     for field in dataclasses.fields(config):
         part = values[field.name]
         if isinstance(part, dict):

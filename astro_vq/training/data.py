@@ -150,6 +150,7 @@ class TrainingData:
             rejects=rejects,
             training=[self._name(image) for image in training.images],
             validation=[self._name(image) for image in validation.images],
+            source_fraction=self.training.source_fraction,
         )
 
     def _name(self, image: CutoutImage) -> str:

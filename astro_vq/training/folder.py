@@ -38,7 +38,8 @@ class RunFolder:
         Raises
         ------
         FileExistsError
-            The folder is not empty, and neither to be resumed nor overwritten.
+            The folder is not empty, and neither to be resumed nor overwritten; or it is to be
+            overwritten, but what would be removed is not of a run.
         DataError
             There is no run to resume.
         NotADirectoryError
@@ -53,12 +54,24 @@ class RunFolder:
                     f"{self.path} holds no checkpoint to resume from; start the run without "
                     "--resume"
                 )
-        elif is_used and not overwrite:
+        elif is_used and overwrite:
+            taken = [name for name in OURS if (self.path / name).exists()]
+            if taken and not self.is_run:
+                raise FileExistsError(
+                    f"{self.path} holds {taken[0]}, but is not a run folder, so nothing in it is "
+                    "replaced; choose another -o"
+                )
+        elif is_used:
             hint = "continue it with --resume, or " if self.has_checkpoint else ""
             raise FileExistsError(
                 f"{self.path} is not empty; {hint}replace it with --overwrite (overwrite=True), "
                 "or choose another -o"
             )
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the folder was written by a run."""
+        return self.config.is_file() and (self.metrics.exists() or self.checkpoints.is_dir())
 
     @property
     def has_checkpoint(self) -> bool:

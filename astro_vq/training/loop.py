@@ -10,6 +10,7 @@ from astro_vq.training.data import open_data
 from astro_vq.training.devices import choose_device, reproducible
 from astro_vq.training.folder import RunFolder
 from astro_vq.training.interrupt import Interruption
+from astro_vq.training.noise import check_noise, find_noise, set_noise
 from astro_vq.training.reports import Note, Progress, TrainingResult
 from astro_vq.training.settings import change_options, find_changes, with_an_end
 from astro_vq.training.state import Checkpoint, load_checkpoint
@@ -58,7 +59,8 @@ def train(
     ConfigError
         An option is unknown or impossible, or may not change when a run is resumed.
     DataError
-        There is no image to train on, or there is no run to resume.
+        There is no image to train on, no run to resume, or no noise covariance to be had for a
+        multivariate normal.
     DivergenceError
         The loss is no longer finite; the last good checkpoint is kept.
 
@@ -83,11 +85,15 @@ def train(
             tell(Note(note))
         if checkpoint is not None:
             data.check_same(checkpoint.data)
+        noise = find_noise(settled, data.training.index) if checkpoint is None else None
         folder.start(keep=resume)
         write_toml(settled, folder.config)
         trainer = Trainer(settled, data, folder, device, tell, started=started)
         if checkpoint is not None:
             trainer.restore(checkpoint)
+            check_noise(trainer.model, settled)
+        elif noise is not None:
+            tell(Note(set_noise(trainer.model, noise)))
         with Interruption() as interruption:
             return trainer.run(interruption)
 

@@ -24,6 +24,7 @@ from astro_vq.training.card import ModelSummary, write_card
 from astro_vq.training.data import TrainingData
 from astro_vq.training.folder import RunFolder
 from astro_vq.training.metrics_log import Row, read_metrics, read_series
+from astro_vq.training.noise import card_of_noise
 from astro_vq.training.reports import ValidationReport
 from astro_vq.training.state import Position
 
@@ -100,6 +101,7 @@ def write_outputs(
             stride=model.stride,
             codes=getattr(model, "codes", 0),
             depth=getattr(model, "depth", 1),
+            noise=card_of_noise(model, config),
         ),
         step=position.step,
         is_complete=position.progress >= 1,

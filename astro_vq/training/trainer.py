@@ -51,8 +51,8 @@ VALIDATIONS = 10
 VALIDATION_SHARE = 0.1
 """Share of the time that validations may take where the run ends at a time."""
 
-QUICK_CUTOUTS, FINAL_CUTOUTS = 512, 4096
-"""Cutouts looked at by a validation during the run, and at its end."""
+VALIDATION_CUTOUTS = 1024
+"""Cutouts, at most, that a validation looks at: always the same ones."""
 
 VALIDATION_COLUMNS = ("gradient_norm", "sky_loss", "sky_nll_per_dim", "sky_mse", "codes_used")
 
@@ -135,7 +135,7 @@ class Trainer:
                 if self._is_log_due():
                     self._log_terms(log, order)
                 if self._is_validation_due():
-                    self._validate(log, order, QUICK_CUTOUTS)
+                    self._validate(log, order)
                 if self._is_checkpoint_due():
                     self._save(log)
                     saved = position.step
@@ -261,12 +261,12 @@ class Trainer:
             return self._validation_seconds <= VALIDATION_SHARE * self.position.seconds
         return due
 
-    def _validate(self, log: MetricsLog, order: BatchOrder, limit: int) -> None:
+    def _validate(self, log: MetricsLog, order: BatchOrder) -> None:
         """Validate and write the line of metrics."""
         begun = time.monotonic()
         report = validate(
             self.model,
-            self.data.validation_batches(self.config.training.batch_size, limit=limit),
+            self.data.validation_batches(self.config.training.batch_size, limit=VALIDATION_CUTOUTS),
             device=self.device,
             step=self.position.step,
         )
@@ -306,7 +306,7 @@ class Trainer:
     def _finish(self, log: MetricsLog, order: BatchOrder) -> None:
         """Write the last lines, the plots, the card and the model with its figures."""
         self._log_terms(log, order)
-        self._validate(log, order, FINAL_CUTOUTS)
+        self._validate(log, order)
         write_outputs(
             self.folder,
             self.model,

@@ -10,6 +10,7 @@ DATA = DataSummary(
     rejects={"constant": [f"decam/flat{i}.fits" for i in range(25)]},
     training=["decam/a.fits", "decam/b.fits", "decam/c.fits"],
     validation=["decam/d.fits"],
+    source_fraction=0.5,
 )
 REPORT = ValidationReport(
     step=100,
@@ -40,6 +41,7 @@ def test_the_card_states_the_data():
     text = make_card()
     assert "| decam | 3 | 4 | 2 | 1, 2, 30 |" in text
     assert "* `decam/d.fits`" in text
+    assert "at random places, 50% of them chosen to hold something above the noise" in text
     assert "Left out: 25." in text
     assert "`decam/flat19.fits` and 5 more" in text
     assert "flat20" not in text

@@ -31,6 +31,15 @@ def test_a_folder_in_use_is_refused_and_the_message_names_the_flags(tmp_path):
     folder.check(resume=False, overwrite=True)
 
 
+def test_overwriting_is_for_run_folders_only(tmp_path):
+    (tmp_path / "plots").mkdir()  # of something else
+    with pytest.raises(FileExistsError, match="holds plots, but is not a run folder"):
+        RunFolder(tmp_path).check(resume=False, overwrite=True)
+    (tmp_path / "config.toml").write_text("")
+    (tmp_path / "metrics.csv").write_text("")
+    RunFolder(tmp_path).check(resume=False, overwrite=True)
+
+
 def test_a_file_is_no_run_folder(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(NotADirectoryError, match="is a file, not a run folder"):
