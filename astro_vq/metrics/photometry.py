@@ -28,6 +28,8 @@ FloatArray = NDArray[np.float64]
 SNR_BINS = (5.0, 10.0, 30.0, 100.0, math.inf)
 """Edges of the ranges of significance that differences are also given for."""
 
+_MOST_PEAKS = 200_000  # detections that are matched at most
+
 QUANTITIES = ("flux", "psf_flux", "peak", "x", "y", "size", "e1", "e2")
 """What is compared, by the names of `Measurements`."""
 
@@ -63,8 +65,10 @@ class Catalogue(NamedTuple):
         Of the smoothed original: what thresholds refer to.
     threshold : float
         Of the detection.
+    peaks : Detections
+        On the original; positions are pixels.
     found : Detections
-        On the original; positions are the windowed ones where these could be had.
+        The most significant of them, with windowed positions where these could be had.
     measured, errors : Measurements
         On the original, and their standard errors.
     """
@@ -72,6 +76,7 @@ class Catalogue(NamedTuple):
     field: Field
     noise: float
     threshold: float
+    peaks: Detections
     found: Detections
     measured: Measurements
     errors: Measurements
@@ -85,7 +90,8 @@ class PhotometryChange(NamedTuple):
     sources : int
         Detected on the original.
     usable : int
-        Of those, measured: away from borders and missing pixels.
+        Of those, measured: of the most significant ones those away from borders and missing
+        pixels.
     detected : int
         Detected on the decoded image, at the same threshold.
     lost, invented : int
@@ -159,7 +165,7 @@ def make_catalogue(
     is_counts : bool
         Values are photon counts.
     max_sources : int
-        The most significant so many are used.
+        The most significant so many are measured; all are matched.
 
     Raises
     ------
@@ -172,14 +178,15 @@ def make_catalogue(
         raise ValueError(f"threshold must be positive, got {threshold}")
     field = prepare_field(image, fwhm=fwhm, radius=radius, is_counts=is_counts)
     noise = smoothed_noise(image, field)
-    found = detect_sources(image, field, threshold=threshold, max_sources=max_sources, noise=noise)
+    peaks = detect_sources(image, field, threshold=threshold, max_sources=_MOST_PEAKS, noise=noise)
+    found = Detections(*(column[:max_sources] for column in peaks))
     first = measure_sources(image, field, found.x, found.y)
     x = np.where(np.isfinite(first.x), first.x, found.x)
     y = np.where(np.isfinite(first.y), first.y, found.y)
     found = Detections(x, y, found.snr)
     measured = measure_sources(image, field, x, y)
     errors = measurement_errors(field, measured)
-    return Catalogue(field, noise, threshold, found, measured, errors)
+    return Catalogue(field, noise, threshold, peaks, found, measured, errors)
 
 
 def compare_sources(catalogue: Catalogue, decoded: NDArray[Any]) -> PhotometryChange:
@@ -223,17 +230,17 @@ def compare_sources(catalogue: Catalogue, decoded: NDArray[Any]) -> PhotometryCh
         decoded,
         field,
         threshold=catalogue.threshold,
-        max_sources=max(2 * found.x.size, 5000),
+        max_sources=_MOST_PEAKS,
         noise=catalogue.noise,
     )
-    partner, taken = match_sources(found, detected, max(1.5, field.fwhm / 2))
-    lost, invented = found.snr[partner < 0], detected.snr[~taken]
+    partner, taken = match_sources(catalogue.peaks, detected, max(1.5, field.fwhm / 2))
+    lost, invented = catalogue.peaks.snr[partner < 0], detected.snr[~taken]
     in_bins = [
         (low, high, _spread(differences["flux"][(found.snr >= low) & (found.snr < high)]))
         for low, high in itertools.pairwise(SNR_BINS)
     ]
     return PhotometryChange(
-        sources=found.x.size,
+        sources=catalogue.peaks.x.size,
         usable=int(np.isfinite(catalogue.measured.flux).sum()),
         detected=detected.x.size,
         lost=lost.size,

@@ -386,7 +386,7 @@ def _describe_image(subject: Subject, catalogue: Catalogue) -> dict[str, Any]:
         "beam": None
         if subject.beam is None
         else {"major": subject.beam.major, "minor": subject.beam.minor, "area": subject.beam.area},
-        "sources": catalogue.found.x.size,
+        "sources": catalogue.peaks.x.size,
         "threshold": catalogue.threshold,
         "fwhm": catalogue.field.fwhm,
         "aperture_radius": catalogue.field.radius,

@@ -116,6 +116,22 @@ def test_an_identical_image_changes_nothing():
     assert change.detected == change.sources
 
 
+def test_nothing_is_lost_in_a_crowded_field_that_stays_the_same():
+    _, image, _ = make_sky(size=160, stars=400)
+    change = compare_sources(make_catalogue(image), image)
+    assert change.sources > 50
+    assert change.lost == change.invented == 0
+
+
+def test_sources_beyond_those_measured_are_matched_too():
+    _, image, _ = make_sky(stars=60)
+    whole = compare_sources(make_catalogue(image), image)
+    change = compare_sources(make_catalogue(image, max_sources=10), image)
+    assert change.sources == whole.sources > 40
+    assert change.usable <= 10
+    assert change.lost == change.invented == 0
+
+
 def test_a_brighter_image_is_a_bias_in_units_of_the_errors():
     truth, image, _ = make_sky()
     catalogue = make_catalogue(image)
