@@ -197,11 +197,11 @@ def _describe_data(config: RunConfig, data: DataSummary) -> str:
     header = ["source", "files", "images", "megapixels", "noise (16, 50, 84 %)"]
     size = config.data.cutout_size
     text = _table(header, rows)
+    turned = "; flipped and turned at random for training" if config.data.augment else ""
     text += (
         f"\n\nCutouts of {size} x {size} pixels at random places, {data.source_fraction:.0%} of "
         "them chosen to hold something above the noise where there is anything"
-        f"{'; flipped and turned at random for training' if config.data.augment else ''}. Training: "
-        f"{len(data.training)} images. Validation: {len(data.validation)} images, whole files or "
+        f"{turned}. Training: {len(data.training)} images. Validation: {len(data.validation)} images, whole files or "
         "objects that training never sees:\n\n"
     )
     text += _list_names(data.validation)
