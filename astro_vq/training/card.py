@@ -201,8 +201,8 @@ def _describe_data(config: RunConfig, data: DataSummary) -> str:
     text += (
         f"\n\nCutouts of {size} x {size} pixels at random places, {data.source_fraction:.0%} of "
         "them chosen to hold something above the noise where there is anything"
-        f"{turned}. Training: {len(data.training)} images. Validation: {len(data.validation)} images, whole files or "
-        "objects that training never sees:\n\n"
+        f"{turned}. Training: {len(data.training)} images. Validation: {len(data.validation)} "
+        "images, whole files or objects that training never sees:\n\n"
     )
     text += _list_names(data.validation)
     count = sum(len(names) for names in data.rejects.values())
