@@ -39,7 +39,7 @@ HELP = {
     "hdf5": "HDF5 file, or one dataset of it (FILE::DATASET), of images (N, H, W) or "
     "(N, C, H, W). May be repeated.",
     "bands": "Bands to stack as channels, such as g,r,z.",
-    "noise_covariance": "FITS image of the autocovariance of the noise, 2L+1 by 2L+1 pixels with lag "
+    "noise_covariance": "FITS image of the autocovariance of the noise, 2L+1 by 2L+1 pixels, lag "
     "zero in the middle, network units squared, for --likelihood multivariate-normal. Without it "
     "the noise is measured on sky pixels of the training images.",
     "steps": "Optimiser steps. Without --steps and --time-budget: 10000.",

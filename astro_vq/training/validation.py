@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from astro_vq.data.datasets import Batch
-from astro_vq.likelihoods import Normal
+from astro_vq.likelihoods import MultivariateNormal, Normal
 from astro_vq.models import Model
 from astro_vq.quantizers import usage_of_counts
 from astro_vq.training.reports import ValidationReport
@@ -52,7 +52,7 @@ def validate(
     was_training = model.training
     model.eval()
     sums: dict[str, float] = {}
-    pixels = squares = 0.0
+    pixels = squares = sky_nll = 0.0
     cutouts = 0
     counts = torch.zeros(getattr(model, "codes", 0), dtype=torch.int64)
     devices = [device] if device.type == "cuda" else []
@@ -67,6 +67,7 @@ def validate(
                     counts += _count_codes(model, moved)
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + valid * float(value)
+                sky_nll -= float(_sky_log_prob(model, moved))
                 pixels += valid
                 squares += float((moved.pixels * moved.mask).square().sum())
                 cutouts += len(moved.pixels)
@@ -80,7 +81,7 @@ def validate(
         step=step,
         cutouts=cutouts,
         terms=means,
-        sky=sky_terms(model, squares / max(pixels, 1.0)),
+        sky=sky_terms(model, squares / max(pixels, 1.0), nll_per_dim=sky_nll / max(pixels, 1.0)),
         counts=tuple(counts.tolist()),
         perplexity=None if usage is None else float(usage.perplexity),
     )
@@ -92,7 +93,25 @@ def _count_codes(model: Any, batch: Batch) -> torch.Tensor:  # noqa: ANN401
     return counts.cpu()
 
 
-def sky_terms(model: Model, mean_square: float) -> dict[str, float]:
+def _has_known_noise(model: Model) -> bool:
+    """Say whether the likelihood is one of correlated noise that is the same for any image."""
+    likelihood = model.likelihood
+    return isinstance(likelihood, MultivariateNormal) and (
+        likelihood.kind != "low-rank" and likelihood.independent.scale == "one"
+    )
+
+
+def _sky_log_prob(model: Model, batch: Batch) -> torch.Tensor:
+    """Return the sum () of log-likelihoods of the sky level under known correlated noise, or 0."""
+    if not _has_known_noise(model):
+        return torch.zeros(())
+    zero = model.likelihood(torch.zeros_like(batch.pixels))
+    return model.likelihood.log_prob(batch.pixels, zero, batch.mask).sum()
+
+
+def sky_terms(
+    model: Model, mean_square: float, *, nll_per_dim: float | None = None
+) -> dict[str, float]:
     """Return the loss terms of an image that is its sky level, zero in network units.
 
     Parameters
@@ -101,13 +120,16 @@ def sky_terms(model: Model, mean_square: float) -> dict[str, float]:
         Says what its loss is.
     mean_square : float
         Mean of the squared pixels, network units.
+    nll_per_dim : float, optional
+        Of zero everywhere under the model's likelihood: what counts where noise is correlated.
 
     Returns
     -------
     dict of str to float
         ``mse``; for continuous likelihoods ``nll_per_dim``, that of a normal distribution of
-        variance one where the model's scale is fixed to one, else of the variance that fits
-        best; and ``loss``, where the model's reconstruction term is one of the two.
+        variance one where the model's scale is fixed to one, under the model's own covariance
+        where noise is correlated and known, else of the variance that fits best; and ``loss``,
+        where the model's reconstruction term is one of the two.
     """
     terms = {"mse": mean_square}
     if model.likelihood.is_discrete:
@@ -116,6 +138,8 @@ def sky_terms(model: Model, mean_square: float) -> dict[str, float]:
     is_unit = isinstance(likelihood, Normal) and likelihood.scale == "one"
     variance = 1.0 if is_unit else max(mean_square, 1e-12)
     terms["nll_per_dim"] = 0.5 * (mean_square / variance + math.log(2 * math.pi * variance))
+    if nll_per_dim is not None and _has_known_noise(model):
+        terms["nll_per_dim"] = nll_per_dim
     if getattr(model, "reconstruction", "nll") == "data-variance":
         variance = float(getattr(model, "data_variance", 0.0))
         if variance > 0:

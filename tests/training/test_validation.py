@@ -94,3 +94,16 @@ def test_the_sky_in_units_of_the_variance_of_the_data():
     assert "loss" not in sky_terms(model, 3.0)  # not measured yet
     model.set_data_variance(2.0)
     assert sky_terms(model, 3.0)["loss"] == 1.5
+
+
+def test_the_sky_level_alone_is_judged_under_the_covariance_of_correlated_noise():
+    batches = make_batches()
+    model = make_model(likelihood="multivariate-normal")
+    values = torch.tensor([[0.0, 0.1, 0.0], [0.2, 1.0, 0.2], [0.0, 0.1, 0.0]])
+    model.likelihood.set_autocovariance(values)
+    report = validate(model, batches, device=CPU, step=0)
+    zero = model.likelihood(torch.zeros(2, 1, 8, 8))
+    nll = -sum(model.likelihood.log_prob(b.pixels, zero, b.mask).sum() for b in batches)
+    dimensions = sum(b.mask.sum() for b in batches)
+    assert report.sky["nll_per_dim"] == pytest.approx(float(nll / dimensions), rel=1e-5)
+    assert report.sky["loss"] == report.sky["nll_per_dim"]
