@@ -9,7 +9,7 @@ from astro_vq.codec.compression import Compression
 from astro_vq.codec.encode_image import fits_model
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.inputs import make_input
-from astro_vq.codec.paths import File, compressed_name, label_of, open_output
+from astro_vq.codec.paths import File, check_apart, compressed_name, label_of, open_output
 from astro_vq.codec.planning import Request
 from astro_vq.codec.results import CompressionResult
 from astro_vq.errors import DataError, ModelMismatchError
@@ -110,6 +110,7 @@ def compress(
         if given.path is None:
             raise ValueError("name the output: there is no file beside which it could lie")
         output = compressed_name(given.path)
+    check_apart(source, output)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_output(output, overwrite=overwrite))
         fits_file = stack.enter_context(open_fits(given.source))

@@ -13,7 +13,7 @@ from astro_vq.codec.container import IMAGE
 from astro_vq.codec.edit_header import cut_header, has_checksum, update_checksums
 from astro_vq.codec.kept import iter_original, iter_tail
 from astro_vq.codec.models import ModelSource
-from astro_vq.codec.paths import File, decompressed_name, label_of, open_output, opened
+from astro_vq.codec.paths import File, check_apart, decompressed_name, label_of, open_output, opened
 from astro_vq.codec.results import DecompressionResult
 from astro_vq.codec.stored import StoredFile, StoredHDU
 from astro_vq.codec.stored_image import StoredImage
@@ -85,6 +85,8 @@ def decompress(
         The output is there and `overwrite` is false.
     """
     started = time.perf_counter()
+    if output is not None:
+        check_apart(source, output)
     with contextlib.ExitStack() as stack:
         file, label, size = stack.enter_context(opened(source))
         stored = StoredFile(file, label, strict=not keep_going)

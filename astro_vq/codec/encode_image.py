@@ -115,7 +115,7 @@ class ImageEncoder:
             plan = Plan("lossless")
             return EncodedImage(plan, 0, 0, 0, 0, _details(plan, grid, None))
         plan = plan_image(image, info, grid, self._request)
-        tokens = self._make_tokens(image, info, grid)
+        tokens = self._make_tokens(image, info, grid) if plan.tokens else None
         if plan.fidelity == "tokens" and tokens is None:
             plan = Plan("lossless", note="kept lossless: the model does not take its bands")
         spec = PixelSpec(dtype=info.dtype, bound=plan.stored_bound, blank=info.stored_blank)
@@ -155,9 +155,7 @@ class ImageEncoder:
     def _make_tokens(
         self, image: SourceImage, info: ImageHeader, grid: TileGrid
     ) -> "TokenLayerMaker | None":
-        if self._model is None or grid.count == 0:
-            return None
-        if not fits_model(info, self._model.layer.channels):
+        if self._model is None or not fits_model(info, self._model.layer.channels):
             return None
         from astro_vq.codec.token_layer import TokenLayerMaker  # torch only when it is needed
 

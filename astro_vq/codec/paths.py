@@ -36,6 +36,20 @@ def decompressed_name(source: File) -> Path:
     return path.with_suffix("") if path.suffix.lower() in _PACKED else path
 
 
+def check_apart(source: object, output: File) -> None:
+    """Refuse to write a file over the one that it is made from.
+
+    Raises
+    ------
+    ValueError
+        Both are the same file.
+    """
+    if not isinstance(source, str | os.PathLike) or not isinstance(output, str | os.PathLike):
+        return
+    if Path(output).exists() and Path(source).samefile(output):
+        raise ValueError(f"{output} is the input; choose another name for the output")
+
+
 def label_of(file: File) -> str:
     """Return what to call a file in results and messages."""
     if isinstance(file, str | os.PathLike):

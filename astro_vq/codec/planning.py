@@ -108,6 +108,8 @@ class Plan(NamedTuple):
         Noise that the bound was derived from, in the unit of the image.
     note : str
         Why this is not what was asked for; '' when it is.
+    tokens : bool
+        Whether tokens of it make sense.
     """
 
     fidelity: Fidelity
@@ -115,6 +117,7 @@ class Plan(NamedTuple):
     stored_bound: float = 0.0
     sigma: float | None = None
     note: str = ""
+    tokens: bool = True
 
 
 class StoredPixels(Protocol):
@@ -144,15 +147,17 @@ def plan_image(image: StoredPixels, info: ImageHeader, grid: TileGrid, request: 
         What was asked for.
     """
     fidelity = request.fidelity or ("max-error" if info.is_float else "lossless")
-    if fidelity == "lossless" or grid.count == 0:
-        return Plan("lossless")
     if not info.is_float and _FLAGS.fullmatch(info.name.strip().upper()):
-        return Plan("lossless", note=f"kept lossless: the name {info.name!r} says that it is flags")
+        note = f"kept lossless: the name {info.name!r} says that it is flags"
+        return Plan("lossless", note="" if fidelity == "lossless" else note, tokens=False)
+    if fidelity == "lossless" or grid.count == 0:
+        return Plan("lossless", tokens=grid.count > 0)
     if fidelity == "max-error" and not request.max_error.in_sigma:
         return _bounded(info, request.max_error.value, None)
     sigma = measure_noise(image, info, grid)
     if sigma == 0:
-        return Plan("lossless", note="kept lossless: its noise cannot be measured (constant?)")
+        note = "kept lossless: its noise cannot be measured (constant?)"
+        return Plan("lossless", note=note, tokens=False)
     if fidelity == "tokens":
         return Plan("tokens", sigma=sigma)
     return _bounded(info, request.max_error.value * sigma, sigma)

@@ -151,14 +151,26 @@ class StoredFile:
         FormatError
             The file ends before them.
         """
-        if offset < 0 or size < 0 or offset + size > self.size:
-            missing = offset + size - self.size
-            raise FormatError(f"{where}: the file is cut off ({missing} bytes are missing)")
+        if offset < 0 or size < 0:
+            raise FormatError(f"{where}: damaged: impossible place in the file")
+        self.check_there(offset + size, where)
         self._file.seek(offset)
         data = self._file.read(size)
         if len(data) != size:
             raise FormatError(f"{where}: the file is cut off")
         return data
+
+    def check_there(self, end: int, where: str) -> None:
+        """Check that the file is at least this long.
+
+        Raises
+        ------
+        FormatError
+            It is not.
+        """
+        if end > self.size:
+            missing = end - self.size
+            raise FormatError(f"{where}: the file is cut off ({missing} bytes are missing)")
 
     def _read_hdu(self, offset: int, index: int, kind: str, where: str) -> StoredHDU:
         header = self._read_header(offset, where)

@@ -123,6 +123,7 @@ class TileTable:
         width = self.layout.dtype.itemsize
         if keywords.integer("NAXIS1") != width or self._rows * width > self.hdu.size:
             raise FormatError(f"{self.where}: damaged: rows of the table have the wrong size")
+        self._file.check_there(self.hdu.offset + self._rows * width, self.where)
         if self._rows:
             last = self.rows(range(self._rows - 1, self._rows))[0]
             if int(last["PLANE"]) == SIDE_PLANE:

@@ -211,3 +211,11 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, sky_image, monkeypatch):
     with pytest.raises(OSError, match="no room"):
         astro_vq.decompress(packed)
     assert list(tmp_path.iterdir()) == [packed]
+
+
+def test_a_file_is_not_written_over_itself(tmp_path, sky_image):
+    path = tmp_path / "a.fits.avq"
+    astro_vq.compress(sky_image, path, tokens=False)
+    for work in (astro_vq.compress, astro_vq.decompress):
+        with pytest.raises(ValueError, match="is the input"):
+            work(path, path, overwrite=True)
