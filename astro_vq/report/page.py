@@ -288,9 +288,11 @@ def _science(study: ImageStudy) -> Iterator[str]:
 
 
 def _photometry_table(study: ImageStudy) -> str:
-    titles = ("fidelity", "flux bias", "flux median", "flux 90 %", "PSF flux 90 %", "position 90 %",
-              "position 90 % (pixels)", "size 90 %", "lost", "S/N", "invented", "S/N", "sky level",
-              "sky noise")  # fmt: skip
+    titles = (
+        "fidelity", "flux bias", "flux median", "flux 90 %", "PSF flux 90 %", "position 90 %",
+        "position 90 %, pixels", "size 90 %", "lost (S/N)", "invented (S/N)", "sky level",
+        "sky noise",
+    )  # fmt: skip
     rows = []
     for item in study.trials:
         change, sky = item.photometry, item.record["sky"]
@@ -305,15 +307,18 @@ def _photometry_table(study: ImageStudy) -> str:
                 number_cell(spreads["position"].percentile_90, 2),
                 number_cell(change.position_pixels, 2),
                 number_cell(spreads["size"].percentile_90, 2),
-                number_cell(change.lost),
-                number_cell(change.lost_snr or None, 2),
-                number_cell(change.invented),
-                number_cell(change.invented_snr or None, 2),
+                _crossing_cell(change.lost, change.lost_snr),
+                _crossing_cell(change.invented, change.invented_snr),
                 _sky_cell(sky, "level"),
                 _sky_cell(sky, "noise"),
             ]
         )
     return html.table(titles, rows)
+
+
+def _crossing_cell(count: int, snr: float) -> Cell:
+    """Return a number of sources with the significance of the worst."""
+    return Cell(f"{count} ({snr:.2g})" if count else "0", float(count))
 
 
 def _sky_cell(sky: dict[str, float] | None, which: str) -> Cell:
