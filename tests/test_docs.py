@@ -5,6 +5,7 @@ import runpy
 import shlex
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from astro_vq.cli.main import COMMANDS, main
@@ -24,12 +25,13 @@ def shown_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("line", shown_commands())
-def test_a_command_that_is_shown_is_understood(line, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "run.toml").touch()
+def test_a_command_that_is_shown_is_understood(line, monkeypatch):
     _, name, *arguments = shlex.split(line)
     context = main.make_context("astro-vq", [name])
     command = main.get_command(context, name)
+    for param in command.params:
+        if isinstance(param.type, click.Path):
+            monkeypatch.setattr(param.type, "exists", False)  # the files are made up
     with command.make_context(name, arguments, parent=context) as parsed:
         assert not parsed.args
 
