@@ -97,8 +97,14 @@ def _choose(model: ScaleModel, parts: Sequence[_Part]) -> ScaleModel:
     if not known:
         choices, known = [_best(raw, error)], [0]
     filled = [choices[min(known, key=lambda k: abs(k - i))] for i in range(len(choices))]
-    entries = tuple(choice for choice in filled if choice is not None)
-    return ScaleModel(model.constants, model.slopes, int(first), entries)
+    entries = [choice for choice in filled if choice is not None]
+    start = int(first)
+    while len(entries) > 1 and entries[-1] == entries[-2]:  # classes beyond use the nearest
+        entries.pop()
+    while len(entries) > 1 and entries[0] == entries[1]:
+        entries.pop(0)
+        start += 1
+    return ScaleModel(model.constants, model.slopes, start, tuple(entries))
 
 
 def _best(raw: Integers, error: Floats) -> tuple[int, int]:
