@@ -45,13 +45,13 @@ def demo(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Put a simulated sky through the three fidelities, and measure what comes back.
+    """Show the three fidelities on a simulated sky.
 
-    Writes sky.fits, for each fidelity the compressed and the decompressed file, and demo.png, which
-    shows the original, what was decoded, and the difference. The table gives the largest error that
-    was promised, and the largest, root-mean-square and median absolute errors that were measured,
-    all in units of the noise of the sky (sigma); bits per pixel and ratio are those of the whole
-    file.
+    Simulates a frame, compresses and decompresses it in each fidelity, and measures what comes
+    back. Writes sky.fits, for each fidelity the compressed and the decompressed file, and demo.png:
+    the original, what was decoded, and the difference. The table gives the largest error that was
+    promised, and the largest, root-mean-square and median absolute errors that were measured, all
+    in units of the noise of the sky (sigma); bits per pixel and ratio are those of the whole file.
 
     \b
     Examples:

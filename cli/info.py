@@ -19,11 +19,11 @@ from .options import option, pass_console, verbosity_options
 @verbosity_options
 @pass_console
 def info(console: Console, file: Path, *, as_json: bool) -> None:
-    """Show what is inside a compressed FILE, without decoding it.
+    """Show what is inside a compressed FILE.
 
     Names the fidelity and the bound of each HDU (in the unit of the image), where the bytes went
     (pixels, tokens), and the model by name and content hash. For images that are kept as tokens
-    only, it gives the errors that were measured when the file was written.
+    only, it gives the errors that were measured when the file was written. Nothing is decoded.
 
     \b
     Examples:

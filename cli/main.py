@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "verify": "astro_vq.cli.verify:verify",
     "report": "astro_vq.cli.report:report",
     "codebook": "astro_vq.cli.codebook:codebook",
+    "evaluate": "astro_vq.cli.evaluate:evaluate",
 }
 """Name of each command and where it is: "module:attribute", in the order of the help."""
 
@@ -64,7 +65,7 @@ class LazyGroup(click.Group):
 @click.version_option(astro_vq.__version__, prog_name="astro-vq")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Compress sky images (FITS, HDF5) within a bound that you choose, and get them back.
+    """Compress sky images (FITS) within a bound that you choose, and get them back.
 
     Results go to stdout, progress and notes to stderr. The exit status is 0 when all went well,
     1 when something failed or was refused, and 2 for wrong usage.

@@ -46,10 +46,11 @@ def verify(
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Check compressed FILEs: every checksum, and whether every tile decodes.
+    """Check that compressed FILEs are undamaged.
 
-    With --against the file is also compared with the image that it was made from; errors are in
-    the unit of the image. The exit status is 1 if anything is wrong, and every problem is named.
+    Compares every checksum and decodes every tile. With --against the file is also compared with
+    the image that it was made from; errors are in the unit of the image. The exit status is 1 if
+    anything is wrong, and every problem is named.
 
     \b
     Examples:
