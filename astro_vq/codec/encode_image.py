@@ -1,5 +1,6 @@
 """One image HDU into its table of tiles, a strip at a time."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 _WIDE_BYTES = 2**30
 _SHARED_PIXELS = 2**20
+
+_COORDINATES = (b"CTYPE", b"CRPIX", b"CRVAL")
+_BEYOND = re.compile(rb"(C(TYPE|UNIT|RVAL|RPIX|DELT|ROTA)|CD\d_|PC\d_)[3-9]|(CD|PC)[3-9]_\d")
+"""Coordinates of the third axis and of those after it."""
 
 
 class SourceImage(Protocol):
@@ -109,7 +114,7 @@ class ImageEncoder:
             What its header says.
         """
         grid = TileGrid.for_shape(info.shape, self._tile_size)
-        header = store_header(image.header_bytes)
+        header, axes = _store_header(image.header_bytes, info)
         if grid.count == 0 and not header.patch and not image.padding:
             self._writer.add_header([format_card("AVQFID", "lossless")], header.cards)
             plan = Plan("lossless")
@@ -119,17 +124,8 @@ class ImageEncoder:
         if plan.fidelity == "tokens" and tokens is None:
             plan = Plan("lossless", note="kept lossless: the model does not take its bands")
         spec = PixelSpec(dtype=info.dtype, bound=plan.stored_bound, blank=info.stored_blank)
-        shared = (
-            fit_shared(
-                [_masked(tile, info, plan) for tile in sample_tiles(image, grid, _SHARED_PIXELS)],
-                spec,
-                effort=self._effort,
-            )
-            if grid.count
-            else b""
-        )
+        shared = self._fit(image, grid, plan, spec)
         side = _side(header, image.padding, shared, tokens)
-        axes = _world_axes(info, header)
         cards = [*axes, *_cards(grid, plan, None)]
         table = ImageWriter(
             self._writer.file,
@@ -142,7 +138,10 @@ class ImageEncoder:
             n_cards=len(cards),
         )
         for numbers, tiles in _batches(image, grid):
-            streams = self._encode_pixels(tiles, info, plan, spec, shared)
+            if plan.fidelity == "tokens":
+                streams = self._encode_masks(tiles, info, spec)
+            else:
+                streams = encode_tiles(tiles, spec, shared=shared, effort=self._effort)
             for number, stream in zip(numbers, streams, strict=True):
                 table.add(grid.tile(number), tokens.stream(number) if tokens else b"", stream)
         quality = tokens.measure() if tokens is not None and plan.fidelity == "tokens" else None
@@ -151,6 +150,12 @@ class ImageEncoder:
         return EncodedImage(
             plan, grid.pixels, table.pixel_bytes, table.token_bytes, grid.count, details
         )
+
+    def _fit(self, image: SourceImage, grid: TileGrid, plan: Plan, spec: PixelSpec) -> bytes:
+        """Return what pixel streams share; masks, which are mostly constant, need nothing."""
+        if grid.count == 0 or plan.fidelity == "tokens":
+            return b""
+        return fit_shared(sample_tiles(image, grid, _SHARED_PIXELS), spec, effort=self._effort)
 
     def _make_tokens(
         self, image: SourceImage, info: ImageHeader, grid: TileGrid
@@ -161,22 +166,15 @@ class ImageEncoder:
 
         return TokenLayerMaker(image, info, grid, self._model)
 
-    def _encode_pixels(
-        self,
-        tiles: list[NDArray[Any]],
-        info: ImageHeader,
-        plan: Plan,
-        spec: PixelSpec,
-        shared: bytes,
+    def _encode_masks(
+        self, tiles: list[NDArray[Any]], info: ImageHeader, spec: PixelSpec
     ) -> list[bytes]:
-        if plan.fidelity != "tokens":
-            return encode_tiles(tiles, spec, shared=shared, effort=self._effort)
+        """Return a stream for each tile with missing pixels, and nothing for the others."""
         streams = [b""] * len(tiles)
         holed = [i for i, tile in enumerate(tiles) if info.missing(tile).any()]
-        masks = [_masked(tiles[i], info, plan) for i in holed]
-        for i, stream in zip(
-            holed, encode_tiles(masks, spec, shared=shared, effort=self._effort), strict=True
-        ):
+        masks = [_mask_of(tiles[i], info) for i in holed]
+        encoded = encode_tiles(masks, spec, effort=self._effort)
+        for i, stream in zip(holed, encoded, strict=True):
             streams[i] = stream
         return streams
 
@@ -188,10 +186,8 @@ def fits_model(info: ImageHeader, channels: int) -> bool:
     return len(info.shape) >= 3 and info.shape[-3] == channels
 
 
-def _masked(tile: NDArray[Any], info: ImageHeader, plan: Plan) -> NDArray[Any]:
-    """Return the stored values; for tokens only those of missing pixels."""
-    if plan.fidelity != "tokens":
-        return tile
+def _mask_of(tile: NDArray[Any], info: ImageHeader) -> NDArray[Any]:
+    """Return the stored values of missing pixels, and one value for all others."""
     return np.where(info.missing(tile), tile, np.array(info.present, tile.dtype))
 
 
@@ -225,12 +221,22 @@ def _side(
     return pack_side(records | (tokens.records() if tokens else {}))
 
 
-def _world_axes(info: ImageHeader, header: StoredHeader) -> list[bytes]:
-    """Return WCSAXES for a cube without it: a table has two axes, its coordinates more."""
-    names = {card[:8].rstrip() for card in header.cards}
-    if len(info.shape) <= 2 or b"WCSAXES" in names or not names & {b"CTYPE3", b"CRVAL3", b"CRPIX3"}:
-        return []
-    return [format_card("WCSAXES", len(info.shape), "axes of the coordinates")]
+def _store_header(header: bytes, info: ImageHeader) -> tuple[StoredHeader, list[bytes]]:
+    """Return the header to store, and WCSAXES where it needs that.
+
+    A table has two axes, and the coordinates of a cube more, which WCSAXES makes right. Where
+    cards are missing for some axis that would be a promise not kept: then those beyond the
+    second axis go into the patch.
+    """
+    stored = store_header(header)
+    axes = len(info.shape)
+    names = {card[:8].rstrip() for card in stored.cards}
+    if axes <= 2 or b"WCSAXES" in names or not any(map(_BEYOND.fullmatch, names)):
+        return stored, []
+    due = {b"%s%d" % (name, i + 1) for name in _COORDINATES for i in range(axes)}
+    if due <= names:
+        return stored, [format_card("WCSAXES", axes, "axes of the coordinates")]
+    return store_header(header, left_out=_BEYOND), []
 
 
 def _cards(grid: TileGrid, plan: Plan, quality: "TokenQuality | None") -> list[bytes]:

@@ -78,13 +78,15 @@ class StoredHeader(NamedTuple):
     patch: bytes
 
 
-def store_header(header: bytes) -> StoredHeader:
+def store_header(header: bytes, *, left_out: re.Pattern[bytes] | None = None) -> StoredHeader:
     """Return the cards of an image header as they may stand in a table, and the patch.
 
     Parameters
     ----------
     header : bytes
         The header as it is in the file, END and padding included.
+    left_out : pattern, optional
+        Names of cards to leave out of the table too; the patch brings them back.
 
     Raises
     ------
@@ -102,6 +104,7 @@ def store_header(header: bytes) -> StoredHeader:
     for card in originals:
         follows = card[:8] == b"CONTINUE"
         lost = follows and (not stored or stored[-1] is None or not _goes_on(stored[-1]))
+        lost = lost or (left_out is not None and left_out.fullmatch(card[:8].rstrip()) is not None)
         stored.append(None if lost else _stored_form(card))
     cards = tuple(card for card in stored if card is not None)
     if restore_header(cards, b"") == header:

@@ -74,13 +74,17 @@ def check(path: Path, case: str, model: str | None, scratch: Path) -> dict:
         if case == "lossless" and not expanded and plain.read_bytes() != back.read_bytes():
             problems.append("not identical")
         problems += compare_with_astropy(path, back, row)
-        problems += open_elsewhere(packed)
+        same = set(open_elsewhere(plain))
+        problems += [text for text in open_elsewhere(packed) if text not in same]
         before, after = run_fitsverify(plain), run_fitsverify(packed)
         row["fitsverify"] = {"original": before, "compressed": after, "back": run_fitsverify(back)}
         if after is not None and before is not None and (after > before):
             problems.append(f"fitsverify: {before} before, {after} after")
-        if row["fitsverify"]["back"] != before and not expanded:
-            problems.append(f"fitsverify: {before} before, {row['fitsverify']['back']} back")
+        back_found = row["fitsverify"]["back"]  # fewer when wrong checksums became right
+        if back_found is not None and not expanded:
+            worse = back_found > before
+            if worse or (back_found != before and result.fidelity == "lossless"):
+                problems.append(f"fitsverify: {before} before, {back_found} back")
     except Exception as error:
         problems.append(f"{type(error).__name__}: {error}")
     return row
@@ -124,10 +128,11 @@ def compare_with_astropy(path: Path, back: Path, row: dict) -> list[str]:
     return problems
 
 
-def open_elsewhere(packed: Path) -> list[str]:
+def open_elsewhere(path: Path) -> list[str]:
+    """Return the complaints of other readers; those about the original too are not ours."""
     problems = []
     try:
-        with warnings.catch_warnings(), fits.open(packed, checksum=True) as hdus:
+        with warnings.catch_warnings(), fits.open(path, checksum=True) as hdus:
             warnings.simplefilter("error")
             for hdu in hdus:
                 _ = hdu.header, hdu.data
@@ -136,7 +141,7 @@ def open_elsewhere(packed: Path) -> list[str]:
     try:
         import fitsio
 
-        with fitsio.FITS(str(packed)) as hdus:
+        with fitsio.FITS(str(path)) as hdus:
             for hdu in hdus:
                 hdu.read_header()
                 if hdu.has_data():

@@ -567,6 +567,24 @@ def test_the_name_of_the_original_is_kept_whatever_it_is(tmp_path):
     assert name.endswith("xxx.fits")
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_coordinates_of_a_cube_are_valid_in_the_table(roundtrip, tmp_path, complete):
+    header = fits.Header()
+    for axis in (1, 2, 3):
+        header[f"CTYPE{axis}"] = ["RA---TAN", "DEC--TAN", "FREQ"][axis - 1]
+        for name in ["CRPIX", "CRVAL", "CDELT"][: 3 if complete or axis < 3 else 0]:
+            header[f"{name}{axis}"] = 1.5
+    original = fits.PrimaryHDU(np.ones((2, 5, 5), "f4"), header)
+    assert roundtrip(original) == roundtrip.original
+    packed = tmp_path / "x.avq"
+    packed.write_bytes(roundtrip.packed)
+    assert fits.getheader(packed, 1).get("WCSAXES") == (3 if complete else None)
+    assert ("CTYPE3" in fits.getheader(packed, 1)) == complete
+    program = shutil.which("fitsverify")
+    if program is not None:
+        assert subprocess.run([program, "-q", packed], check=False).returncode == 0
+
+
 def test_small_images_cost_little_more_than_their_streams(roundtrip):
     data = np.random.default_rng(0).normal(0, 1, (50, 50)).astype("f4")
     roundtrip(fits.PrimaryHDU(data), max_error="0.125sigma")
