@@ -62,6 +62,7 @@ def test_a_page_pictures_json_and_hdf5_are_written(tmp_path, data):
     assert page.count("data:image/png") == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "levels"),
     [

@@ -20,6 +20,12 @@ def write_image(path, seed=0):
     return path
 
 
+@pytest.fixture(autouse=True)
+def _quick_pictures(monkeypatch):
+    """Leave figures undrawn: tests/report draws them."""
+    monkeypatch.setattr("astro_vq.report.figures.to_data_uri", lambda figure, **_: "data:,")
+
+
 @pytest.fixture
 def image(tmp_path):
     return write_image(tmp_path / "sky.fits")
@@ -54,6 +60,7 @@ def test_json_goes_to_stdout_alone(image, tmp_path):
     assert record["trials"][0]["identical"]
 
 
+@pytest.mark.slow
 def test_a_sweep_prints_its_recommendation(image, tmp_path):
     done = run(image, "-o", tmp_path / "r.html", "--sweep", "--limit", "bias=1", "--limit", "sky=1")
     assert done.exit_code == 0, done.output

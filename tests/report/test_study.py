@@ -37,6 +37,12 @@ def write(path, data, **cards):
     return path
 
 
+@pytest.fixture
+def quick_pictures(monkeypatch):
+    """Leave figures undrawn where a page is looked at for its text."""
+    monkeypatch.setattr("astro_vq.report.figures.to_data_uri", lambda figure, **_: "data:,")
+
+
 def settings(*choices, **more):
     return ReportSettings(choices=choices, tokens=False, **more)
 
@@ -104,8 +110,9 @@ def test_peers_are_run_at_the_same_bound(tmp_path):
     assert all(peer["max_error"] <= 1.001 * trial["max_error_allowed"] for peer in ran)
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_sweep_recommends_a_bound_within_the_limits(tmp_path):
-    path = write(tmp_path / "a.fits", make_image((64, 80)).astype(np.float32))
+    path = write(tmp_path / "a.fits", make_image((48, 48), stars=6).astype(np.float32))
     study = study_image(path, settings(EIGHTH, sweep=True, limits=parse_limits(["bias=none"])))
     factors = [trial["factor"] for trial in study.record["trials"]]
     assert sorted(factors) == sorted(SWEEP_FACTORS)
@@ -143,7 +150,7 @@ def test_bscale_and_blank_integers_are_compared_in_physical_units(tmp_path):
         ("missing", np.full((40, 30), np.nan, np.float32)),
         ("line", np.arange(50, dtype=np.float32)),
         ("pixel", np.array([[1.5]], np.float32)),
-        ("noise", np.random.default_rng(0).normal(size=(60, 60)).astype(np.float32)),
+        ("noise", np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)),
         ("counts", np.random.default_rng(0).poisson(0.05, (64, 64)).astype(np.int16)),
         ("cube", np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32)),
     ],
@@ -173,6 +180,7 @@ def test_borders_of_nan_stay_where_they_are(tmp_path):
     assert trial["keeps_bound"]
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_radio_map_has_fluxes_per_beam(tmp_path):
     image = make_image(stars=6).astype(np.float32) - 100
     cards = {"BMAJ": 6 / 3600, "BMIN": 4 / 3600, "CDELT1": -2 / 3600, "CDELT2": 2 / 3600}
@@ -219,6 +227,7 @@ def test_files_without_an_image_are_refused(tmp_path):
         study_image(tmp_path / "b.fits", settings(LOSSLESS))
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_choice_that_fails_is_listed_and_the_others_go_on(tmp_path):
     path = write(tmp_path / "a.fits", make_image((40, 40)).astype(np.float32))
     study = study_image(path, settings(parse_choice("tokens"), LOSSLESS, model="nowhere"))
