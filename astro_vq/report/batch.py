@@ -329,6 +329,8 @@ def describe_row(row: Mapping[str, Any]) -> list[str]:
         return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
 
     kept = "yes" if _is_kept(row) else "NO"
+    if row["fidelity"] == "tokens":
+        kept = "-"
     return [
         Path(row["input"]).name,
         str(row["choice"]),

@@ -194,7 +194,7 @@ def run_trial(
         start = time.perf_counter()
         result = shrink(device=devices[0])
         middle = time.perf_counter()
-        decompress(packed, unpacked, overwrite=True)
+        decompress(packed, unpacked, model=model, device=devices[0], overwrite=True)
         end = time.perf_counter()
         digest = _digest(packed) if others else b""
         output_bytes = packed.stat().st_size

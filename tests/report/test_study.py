@@ -275,3 +275,27 @@ def test_every_file_of_the_evaluation_set_has_a_page(sky_dir):
         study = study_image(path, settings(LOSSLESS))
         assert study.record["trials"][0]["identical"], path
         assert render_image(study)
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_tokens_are_measured_but_promise_nothing(tmp_path):
+    import torch
+
+    from astro_vq.checkpoint import save_model
+    from astro_vq.config import ModelConfig, RunConfig
+    from astro_vq.models import build_model
+
+    config = RunConfig(model=ModelConfig(codes=8, latent_channels=4))
+    torch.manual_seed(0)
+    save_model(tmp_path / "run", build_model(config.model, 1), config)
+    path = write(tmp_path / "a.fits", make_image((64, 64)).astype(np.float32))
+    study = study_image(
+        path, ReportSettings(choices=(parse_choice("tokens"),), model=str(tmp_path / "run"))
+    )
+    (trial,) = study.record["trials"]
+    assert trial["token_bytes"] > 0
+    assert trial["keeps_bound"] is None
+    assert trial["max_error_allowed"] is None
+    assert trial["noise_floor"] is None
+    assert trial["max_error"] > 0
+    assert "tokens" in render_image(study)
