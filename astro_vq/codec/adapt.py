@@ -9,10 +9,11 @@ import numpy.typing as npt
 from astro_vq.codec.coders import MAPPED_CODERS, MODELLED_EFFORT, Spec
 from astro_vq.codec.engine_data import load_engine
 from astro_vq.codec.fit_scales import fit_scale_model
+from astro_vq.codec.fitted import reconstruct
 from astro_vq.codec.lattice import KINDS, Phase, count_levels
 from astro_vq.codec.planes import Plane, middle
 from astro_vq.codec.predict import choose_weights, predict, sample_phase
-from astro_vq.codec.quantize import Mapping, default_mapping, quantize_tile
+from astro_vq.codec.quantize import LOOP, Mapping, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.statistics import Integers, measure_statistics
 from astro_vq.codec.structure import candidate_mappings
@@ -20,6 +21,7 @@ from astro_vq.codec.structure import candidate_mappings
 _FITTED_LEVELS = 3  # coarser ones hold too few pixels to pay for their weights
 _MEASURED_LEVELS = 2  # with statistics of their own
 _FITTED_PIXELS = 500_000  # of larger images, tiles at a regular stride are enough
+_LOOP_ROUNDS = 2
 _LARGE = 40_000  # from so many pixels on, one more level has scale models of its own
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
 
@@ -62,16 +64,38 @@ def _fit_mapping(
     stacks = stacks[:: max(1, total // _FITTED_PIXELS)]
     if not stacks:
         return Shared(mapping)
+    share = total / sum(s.size for s in stacks)
+    if mapping.kind != LOOP:
+        return _fit_stacks(stacks, stacks, mapping, share, effort)
+    # decoders know neighbours up to the bound only: first as if by chance, then as they will be
+    rng = np.random.default_rng(0)
+    half = mapping.stride // 2
+    known = [s + rng.integers(-half, half + 1, s.shape) for s in stacks]
+    for _ in range(_LOOP_ROUNDS):
+        shared = _fit_stacks(known, stacks, mapping, share, effort)
+        known = [reconstruct(s, shared) for s in stacks]
+    return _fit_stacks(known, stacks, mapping, share, effort)
+
+
+def _fit_stacks(
+    stacks: Sequence[npt.NDArray[np.int64]],
+    targets: Sequence[npt.NDArray[np.int64]],
+    mapping: Mapping,
+    share: float,
+    effort: int,
+) -> Shared:
+    """Return what is fitted to complete tiles, of which decoders know `stacks`."""
     shared = Shared(mapping)
     modelled = effort >= MODELLED_EFFORT
+    total = share * sum(s.size for s in stacks)
     scaled = _MEASURED_LEVELS + (total >= _LARGE)
-    share = total / sum(s.size for s in stacks)
     levels = max(count_levels(s.shape[1:]) for s in stacks)
     for level in range(min(levels, _FITTED_LEVELS)):
-        deep = [s for s in stacks if count_levels(s.shape[1:]) > level]
+        deep = [i for i, s in enumerate(stacks) if count_levels(s.shape[1:]) > level]
+        near, pixels = [stacks[i] for i in deep], [targets[i] for i in deep]
         for kind in range(KINDS):
             parts = [
-                _fit(deep, Phase(level, 4 * kind + n), shared, share, measure=modelled)
+                _fit(near, pixels, Phase(level, 4 * kind + n), shared, share, measure=modelled)
                 for n in range(4)
             ]
             if modelled and level < _MEASURED_LEVELS:
@@ -79,12 +103,15 @@ def _fit_mapping(
                 shared.statistics[level, kind] = measure_statistics(*together)
             if level < scaled:
                 weights = [shared.weights_of(Phase(level, 4 * kind + n)) for n in range(4)]
-                shared.scales[level, kind] = fit_scale_model(deep, level, kind, weights)
+                shared.scales[level, kind] = fit_scale_model(
+                    near, level, kind, weights, targets=pixels, loop=shared.loop
+                )
     return shared
 
 
 def _fit(
     stacks: Sequence[npt.NDArray[np.int64]],
+    targets: Sequence[npt.NDArray[np.int64]],
     phase: Phase,
     shared: Shared,
     share: float,
@@ -92,9 +119,9 @@ def _fit(
     measure: bool,
 ) -> tuple[Integers, ...]:
     """Enter the weights of a phase if they pay; return predictions, scales and values."""
-    sample = sample_phase(stacks, phase)
+    sample = sample_phase(stacks, phase, targets=targets)
     pixels = round(share * sum(phase.pixels(s).size for s in stacks))
-    weights = choose_weights(sample, shared.weights_of(phase), pixels)
+    weights = choose_weights(sample, shared.weights_of(phase), pixels, shared.loop)
     if weights is not None:
         shared.weights[phase] = weights
     if not measure:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.lattice import Phase
-from astro_vq.codec.predict import Weights, predict, sample_phase
+from astro_vq.codec.predict import Weights, predict, round_prediction, sample_phase
 from astro_vq.entropy import tables
 from astro_vq.entropy.local_scale import (
     CLASS_SCALES,
@@ -41,7 +41,13 @@ class _Part(NamedTuple):
 
 
 def fit_scale_model(
-    stacks: Sequence[npt.NDArray[Any]], level: int, kind: int, weights: Sequence[Weights]
+    stacks: Sequence[npt.NDArray[Any]],
+    level: int,
+    kind: int,
+    weights: Sequence[Weights],
+    *,
+    targets: Sequence[npt.NDArray[Any]] | None = None,
+    loop: int = 1,
 ) -> ScaleModel:
     """Return the scale model of a kind of pixels fitted over complete stacks of tiles.
 
@@ -53,13 +59,20 @@ def fit_scale_model(
         Which pixels.
     weights : sequence of ndarray of int64, shape (24,)
         Predictors of the four phases of this kind.
+    targets : sequence of ndarray, shape (B, H, W) each
+        What pixels are, where that differs from what decoders know of them.
+    loop : int
+        Indices per step that residuals are counted in.
     """
     parts = []
     for number, own in enumerate(weights):
-        sample = sample_phase(stacks, Phase(level, 4 * kind + number), _SAMPLE // 4)
+        sample = sample_phase(stacks, Phase(level, 4 * kind + number), _SAMPLE // 4, targets)
         prediction = predict(sample.neighbours, own)
         logs = local_logs(sample.neighbours, prediction)
-        parts.append(_Part(logs, sample.values - prediction / 16))
+        error = sample.values - prediction / 16
+        if loop > 1:
+            error = (sample.values - round_prediction(prediction)) / loop
+        parts.append(_Part(logs, error))
     return _choose(_regress(parts), parts)
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
 from astro_vq.codec.lattice import Phase, coarsest, count_levels, phases
 from astro_vq.codec.planes import RANGE, Indices, Mask, Plane, middle
-from astro_vq.codec.predict import predict
+from astro_vq.codec.predict import predict, round_prediction
 from astro_vq.codec.residues import Residues
 from astro_vq.codec.shared import Shared
 from astro_vq.entropy.coder import StaticModel, SymbolDecoder, SymbolEncoder
@@ -81,8 +81,12 @@ def _select(residues: Residues, phase: Phase, shared: Shared) -> tuple[Integers,
     neighbours = residues.neighbours(phase)
     prediction = predict(neighbours, shared.weights_of(phase))
     logs = local_logs(neighbours, prediction)
-    selection = select_tables(logs, prediction, shared.scale_model_of(phase), phase.number % 4)
-    return np.clip(selection.middle, -_LIMIT, _LIMIT), selection
+    model, part = shared.scale_model_of(phase), phase.number % 4
+    if shared.loop == 1:
+        selection = select_tables(logs, prediction, model, part)
+        return np.clip(selection.middle, -_LIMIT, _LIMIT), selection
+    selection = select_tables(logs, np.zeros_like(prediction), model, part)
+    return np.clip(round_prediction(prediction), -_LIMIT, _LIMIT), selection
 
 
 def _groups(numbers: Integers) -> tuple[npt.NDArray[np.intp], list[tuple[int, int, int]]]:
@@ -108,7 +112,8 @@ def _encode_stack(stack: Sequence[tuple[Plane, int]], levels: int, shared: Share
             residues = Residues(work, phase.level)
         guess, chosen = _select(residues, phase, shared)
         pixels, open_pixels = phase.pixels(work), phase.pixels(known)
-        offsets = np.where(chosen.flipped, guess - pixels, pixels - guess)
+        steps = (pixels - guess + shared.loop // 2) // shared.loop
+        offsets = np.where(chosen.flipped, -steps, steps)
         symbols, bits, widths = split_residuals(offsets >> chosen.shift, chosen.far)
         low = offsets & (np.left_shift(1, chosen.shift) - 1)
         bits, widths = bits << chosen.shift | low, widths + chosen.shift
@@ -119,7 +124,7 @@ def _encode_stack(stack: Sequence[tuple[Plane, int]], levels: int, shared: Share
             for number, start, stop in groups:
                 encoders[i].encode(ordered[start:stop], _model(number))
             fields[i].append((bits[i][where], widths[i][where]))
-        pixels[~open_pixels] = guess[~open_pixels]
+        pixels[...] = np.where(open_pixels, guess + shared.loop * steps, guess)
         residues.close(phase)
     out = []
     for i, (_, centre) in enumerate(stack):
@@ -128,6 +133,20 @@ def _encode_stack(stack: Sequence[tuple[Plane, int]], levels: int, shared: Share
         code = sized(encoders[i].to_bytes())
         out.append(encode_varint(zigzag(centre)) + first + code + pack_fields(values, widths))
     return out
+
+
+def reconstruct(stack: Integers, shared: Shared) -> Integers:
+    """Return the indices that a decoder would get for complete tiles (B, H, W) in a loop."""
+    work = stack.copy()
+    levels = count_levels((stack.shape[1], stack.shape[2]))
+    for phase in phases(levels):
+        if phase.number == 0:
+            residues = Residues(work, phase.level)
+        prediction = predict(residues.neighbours(phase), shared.weights_of(phase))
+        guess, pixels = round_prediction(prediction), phase.pixels(work)
+        pixels[...] = guess + (pixels - guess + shared.loop // 2) // shared.loop * shared.loop
+        residues.close(phase)
+    return work
 
 
 def _decode_stack(
@@ -166,7 +185,7 @@ def _decode_stack(
         high = join_residuals(symbols, chosen.far, bits >> chosen.shift)
         low = bits & (np.left_shift(1, chosen.shift) - 1)
         offsets = (high << chosen.shift) + low
-        decoded = np.where(chosen.flipped, guess - offsets, guess + offsets)
+        decoded = guess + shared.loop * np.where(chosen.flipped, -offsets, offsets)
         pixels[...] = np.clip(np.where(open_pixels, decoded, guess), -_LIMIT, _LIMIT)
         residues.close(phase)
     for decoder in decoders:

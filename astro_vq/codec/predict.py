@@ -158,18 +158,24 @@ class PhaseSample(NamedTuple):
     neighbours: npt.NDArray[np.int64]
     values: npt.NDArray[np.int64]
 
-    def cost_bits(self, weights: Weights) -> float:
+    def cost_bits(self, weights: Weights, unit: int = 1) -> float:
         """Return about how many bits the pixels need when predicted so, up to a constant."""
         error = self.values - predict(self.neighbours, weights) / (1 << FRACTION_BITS)
-        return float(np.log2(np.abs(error) + _DISCRETE).sum())
+        return float(np.log2(np.abs(error) + _DISCRETE * unit).sum())
 
 
 def sample_phase(
-    stacks: Sequence[npt.NDArray[Any]], phase: Phase, limit: int = 24_000
+    stacks: Sequence[npt.NDArray[Any]],
+    phase: Phase,
+    limit: int = 24_000,
+    targets: Sequence[npt.NDArray[Any]] | None = None,
 ) -> PhaseSample:
-    """Return pixels of a phase from tiles (B, H, W), about `limit` at most."""
+    """Return pixels of a phase from tiles (B, H, W), about `limit` at most.
+
+    The pixels come from `targets` if given, their neighbours from `stacks`.
+    """
     near = [phase.neighbours(s).reshape(TAPS, -1) for s in stacks]
-    values = [phase.pixels(s).ravel() for s in stacks]
+    values = [phase.pixels(s).ravel() for s in targets or stacks]
     stride = max(1, sum(v.size for v in values) // limit)
     return PhaseSample(
         np.concatenate([n[:, ::stride] for n in near], axis=1),
@@ -177,7 +183,9 @@ def sample_phase(
     )
 
 
-def choose_weights(sample: PhaseSample, inherited: Weights, pixels: int) -> Weights | None:
+def choose_weights(
+    sample: PhaseSample, inherited: Weights, pixels: int, unit: int = 1
+) -> Weights | None:
     """Return fitted weights if they save more bits than they cost, else None.
 
     Parameters
@@ -188,15 +196,17 @@ def choose_weights(sample: PhaseSample, inherited: Weights, pixels: int) -> Weig
         The weights that would be used without any of its own.
     pixels : int
         How many pixels the sample stands for.
+    unit : int
+        Errors far below this cost no fewer bits.
     """
     share = pixels / max(len(sample.values), 1)
-    best, least = None, sample.cost_bits(inherited) * share
+    best, least = None, sample.cost_bits(inherited, unit) * share
     for stationary in (False, True):
         fitted = fit_weights(sample.neighbours, sample.values, stationary=stationary)
         for drop in (4, 3, 2, 0):
             weights = coarsen(fitted, drop)
             own = 8.0 * len(encode_weights({Phase(0, 0): weights}))
-            bits = sample.cost_bits(weights) * share + own
+            bits = sample.cost_bits(weights, unit) * share + own
             if bits < least:
                 best, least = weights, bits
     return best

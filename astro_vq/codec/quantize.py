@@ -20,10 +20,11 @@ from astro_vq.codec.ordered import from_ordered, to_ordered
 from astro_vq.codec.remainders import decode_remainders, encode_remainders
 from astro_vq.errors import FormatError
 
-IDENTITY, STEP, SCALE, RATIO, ORDERED, SPLIT, PALETTE = range(7)
+IDENTITY, STEP, SCALE, RATIO, ORDERED, SPLIT, PALETTE, LOOP = range(8)
 _INDEX_LIMIT = 2.0**52  # float64 counts exactly that far
 _NEAR = 2.0**26  # indices further from the middle are exceptions where they are few
 _FEW = 0.01
+_LARGEST_LOOP = 255
 _LARGEST_PALETTE = 1 << 18
 _SHRINK_LIMIT = 0.01  # of the bound: how much of it may be given to rounding in the dtype
 _INT64_MAX = 2**63 - 1
@@ -43,13 +44,14 @@ class Mapping:
         ``index * step + offset`` in float64, rounded to the dtype; `RATIO`
         ``(index * stride) / step``; `ORDERED` bit patterns of floats in the order of
         their values; `SPLIT` the nearest multiple of `step`, with the place of the float
-        among all that are nearest to it; `PALETTE` the rank in a table of values.
+        among all that are nearest to it; `PALETTE` the rank in a table of values; `LOOP`
+        ``index * step``, where coders may move indices by up to half of `stride` (odd).
     step : float
         See `kind`.
     offset : float
         See `kind`.
     stride : int
-        Indices are multiplied by this first.
+        Indices are multiplied by this first; for `LOOP` see `kind`.
     palette : bytes
         The table of values, see `make_palette`.
     """
@@ -65,7 +67,7 @@ class Mapping:
         out = bytes([self.kind])
         if self.kind == STEP:
             return out + encode_varint(int(self.step))
-        if self.kind in (SCALE, RATIO):
+        if self.kind in (SCALE, RATIO, LOOP):
             return out + struct.pack("<dd", self.step, self.offset) + encode_varint(self.stride)
         if self.kind == SPLIT:
             return out + struct.pack("<d", self.step)
@@ -87,11 +89,12 @@ class Mapping:
             return cls(kind)
         if kind == STEP:
             return cls(kind, max(1, reader.varint(_INT64_MAX)))
-        if kind in (SCALE, RATIO):
+        if kind in (SCALE, RATIO, LOOP):
             step, offset = struct.unpack("<dd", reader.take(16))
             if not (np.isfinite(step) and step > 0 and np.isfinite(offset)):
                 raise FormatError("damaged pixel stream: a step that is not positive")
-            return cls(kind, step, offset, max(1, reader.varint(2**31)))
+            stride = max(1, reader.varint(_LARGEST_LOOP if kind == LOOP else 2**31))
+            return cls(kind, step, offset, stride)
         if kind == SPLIT:
             (step,) = struct.unpack("<d", reader.take(8))
             if not (np.isfinite(step) and step > 0):
@@ -167,6 +170,8 @@ def quantize_tile(
         return QuantizedTile(indices, exceptions, rest)
     if blank is not None:
         usable &= values != blank
+    if mapping.kind == LOOP:
+        usable &= _has_slack(values, bound, mapping)
     restored = apply_mapping(indices, mapping, values.dtype)
     good = _within(restored, values, bound, usable)
     if mapping.kind in (SCALE, RATIO) and bound > 0:
@@ -249,7 +254,7 @@ def apply_mapping(indices: Indices, mapping: Mapping, dtype: npt.DTypeLike) -> V
         return table[np.clip(indices, 0, table.size - 1)]
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         real = indices.astype(np.float64)
-        if mapping.stride != 1:
+        if mapping.stride != 1 and mapping.kind != LOOP:
             real = real * float(mapping.stride)
         if mapping.kind == RATIO:
             return ((real + mapping.offset) / mapping.step).astype(dtype)
@@ -279,7 +284,9 @@ def _nearest(values: Values, mapping: Mapping) -> tuple[Indices, npt.NDArray[np.
         if mapping.kind == RATIO:
             real = (real * mapping.step - mapping.offset) / mapping.stride
         else:
-            real = (real - mapping.offset) / mapping.step / mapping.stride
+            real = (real - mapping.offset) / mapping.step
+            if mapping.kind != LOOP:
+                real = real / mapping.stride
         usable = finite & (np.abs(real) < _INDEX_LIMIT)
         if usable.any():
             near = usable & (np.abs(real - np.median(real[usable])) < _NEAR)
@@ -308,6 +315,15 @@ def _within(
         rest = np.where(gap < 0, -rest, rest)
         size = np.abs(gap)
         return np.asarray(((size < bound) | ((size == bound) & (rest <= 0))) & usable)
+
+
+def _has_slack(values: Values, bound: float, mapping: Mapping) -> npt.NDArray[np.bool_]:
+    """Whether any index within half a stride keeps the bound, rounding to the dtype included."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        top = (np.abs(values) + bound).astype(values.dtype)
+        rounding = np.spacing(top).astype(np.float64)
+        worst = mapping.stride / 2 * mapping.step * (1 + 1e-9)
+        return np.asarray(worst + rounding <= bound)
 
 
 def _divide_step(values: Values, step: int) -> Indices:

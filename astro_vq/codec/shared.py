@@ -5,7 +5,7 @@ import dataclasses
 from astro_vq.codec.bytestream import ByteReader
 from astro_vq.codec.lattice import Phase
 from astro_vq.codec.predict import NEAREST_FOUR, Weights, decode_weights, encode_weights
-from astro_vq.codec.quantize import Mapping
+from astro_vq.codec.quantize import LOOP, Mapping
 from astro_vq.codec.scale_models import decode_scales, encode_scales
 from astro_vq.codec.statistics import Integers, decode_statistics, encode_statistics
 from astro_vq.entropy.local_scale import ScaleModel
@@ -34,6 +34,11 @@ class Shared:
     weights: dict[Phase, Weights] = dataclasses.field(default_factory=dict)
     statistics: dict[tuple[int, int], Integers] = dataclasses.field(default_factory=dict)
     scales: dict[tuple[int, int], ScaleModel] = dataclasses.field(default_factory=dict)
+
+    @property
+    def loop(self) -> int:
+        """Indices per step that coders count residuals in: 1 unless the mapping is a loop."""
+        return self.mapping.stride if self.mapping and self.mapping.kind == LOOP else 1
 
     def weights_of(self, phase: Phase) -> Weights:
         """Return the weights of a phase.

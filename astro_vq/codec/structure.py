@@ -5,10 +5,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.quantize import SPLIT, Mapping, default_mapping, make_palette
+from astro_vq.codec.quantize import LOOP, SPLIT, Mapping, default_mapping, make_palette
 
 _COARSE = 8.0  # coarse steps per noise sigma of lossless floats
 _FEW_LEVELS = 0.5  # distinct values per pixel
+_LOOP_BOUND = 0.3  # of the noise sigma: at finer bounds a loop has nothing to win
+_LOOP_STRIDE = 15
+_LOOP_SLACK = 0.01
+_USUAL = 0.99999
 _LARGEST_PALETTE = 1 << 17
 _MEDIAN_TO_SIGMA = 0.6745
 
@@ -33,6 +37,10 @@ def candidate_mappings(tiles: list[Values], bound: float, blank: int | None) -> 
         sigma = _noise(tiles)
         if sigma > 0:
             mappings = [Mapping(SPLIT, float(2.0 ** np.floor(np.log2(sigma / _COARSE)))), *mappings]
+    if values.dtype.kind == "f" and bound > _LOOP_BOUND * _noise(tiles):
+        loop = _loop_mapping(values, bound)
+        if loop is not None:
+            mappings.append(loop)
     if not bound or values.dtype.kind == "f":
         good = values[np.isfinite(values)]
         if blank is not None:
@@ -40,6 +48,20 @@ def candidate_mappings(tiles: list[Values], bound: float, blank: int | None) -> 
         if _has_few_levels(good):
             mappings.append(make_palette(good))
     return mappings
+
+
+def _loop_mapping(values: Values, bound: float) -> Mapping | None:
+    """Return a mapping fine enough to predict within, or None if the dtype is too coarse."""
+    size = np.abs(values[np.isfinite(values)])
+    if not size.size:
+        return None
+    usual = np.quantile(size, _USUAL, method="higher")
+    with np.errstate(over="ignore"):
+        rounding = float(np.spacing((usual + bound).astype(values.dtype)))
+    if not rounding < _LOOP_SLACK * bound:
+        return None
+    step = 2 * (bound - rounding) * (1 - 1e-8) / _LOOP_STRIDE
+    return Mapping(LOOP, step, stride=_LOOP_STRIDE)
 
 
 def _noise(tiles: list[Values]) -> float:
