@@ -1,5 +1,6 @@
 """One file on its way into a container, HDU by HDU."""
 
+import math
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
@@ -40,6 +41,7 @@ class Compression:
         self._model_bytes = 0
         self._size = 0
         self._images: list[EncodedImage] = []
+        self._pixels = 0
         self._details: list[dict[str, Any]] = []
         self._notes: list[str] = []
         self._file = file
@@ -114,6 +116,7 @@ class Compression:
             self._note(hdu, encoded.plan.note)
         self._kinds.append(IMAGE)
         self._images.append(encoded)
+        self._pixels += encoded.pixels
         details["bytes"] = size
         if encoded.pixels:
             details["pixel_bytes"] = encoded.pixel_bytes
@@ -124,6 +127,7 @@ class Compression:
     def _add_other(self, writer: ContainerWriter, hdu: FitsHDU) -> None:
         start = writer.position()
         self._kinds.append(pass_through(writer, hdu))
+        self._pixels += math.prod(hdu.shape) if hdu.kind == "compressed-image" else 0
         size = writer.position() - start
         promise = {"fidelity": "lossless", "max_error": 0.0}
         self._details.append(_describe(hdu) | promise | {"bytes": size})
@@ -138,7 +142,7 @@ class Compression:
         lossy = [image for image in self._images if image.plan.fidelity == "max-error"]
         largest = max(lossy, key=lambda image: image.pixels, default=None)
         bound = 0.0 if largest is None else largest.plan.bound
-        pixels = sum(image.pixels for image in self._images)
+        pixels = self._pixels
         return CompressionResult(
             input=self._given.label,
             output=output,

@@ -159,16 +159,20 @@ class Layout(NamedTuple):
     def columns(self) -> tuple[tuple[str, str], ...]:
         """Names and TFORM of the columns, in order."""
         array = "1QB" if self.wide else "1PB"
-        geometry = tuple((name, "1J") for name in ("PLANE", "Y0", "X0", "NY", "NX"))
-        tokens = (("TOKENS", array), ("TOKCRC", "1J")) if self.tokens else ()
-        return (*geometry, *tokens, ("PIXELS", array), ("PIXCRC", "1J"))
+        streams = tuple((name, array) for name in self.streams)
+        return (("TILE", "5J"), *streams, ("CRC", f"{len(streams)}J"))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the columns of streams; CRC has a number for each, in the same order."""
+        return ("TOKENS", "PIXELS") if self.tokens else ("PIXELS",)
 
     @property
     def dtype(self) -> np.dtype[np.void]:
         """Big-endian record of a row; arrays are (length, offset) pairs."""
-        array = (">i8" if self.wide else ">i4", (2,))
-        fields = [(name, *(array if form[1] in "PQ" else (">i4",))) for name, form in self.columns]
-        return np.dtype(fields)
+        place = ">i8" if self.wide else ">i4"
+        streams = [(name, place, (2,)) for name in self.streams]
+        return np.dtype([("TILE", ">i4", (5,)), *streams, ("CRC", ">i4", (len(streams),))])
 
 
 CHUNK_COLUMNS = (("BYTES", "1QB"), ("CRC", "1J"))

@@ -1,6 +1,5 @@
 """One image HDU into its table of tiles, a strip at a time."""
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -8,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.codec.container import Layout, TileGrid, pack_side
-from astro_vq.codec.header import StoredHeader, store_header
+from astro_vq.codec.header import StoredHeader
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.pixels import PixelSpec, encode_tiles, fit_shared
 from astro_vq.codec.placing import spanned
 from astro_vq.codec.planning import Plan, Request, plan_image, read_tile, sample_tiles
 from astro_vq.codec.stored_image import BATCH_PIXELS
 from astro_vq.codec.table_writer import ImageWriter
+from astro_vq.codec.world_axes import store_image_header
 from astro_vq.codec.writer import ContainerWriter
 from astro_vq.io.cards import format_card
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 _WIDE_BYTES = 2**30
 _SHARED_PIXELS = 2**20
-
-_COORDINATES = (b"CTYPE", b"CRPIX", b"CRVAL")
-_BEYOND = re.compile(rb"(C(TYPE|UNIT|RVAL|RPIX|DELT|ROTA)|CD\d_|PC\d_)[3-9]|(CD|PC)[3-9]_\d")
-"""Coordinates of the third axis and of those after it."""
 
 
 class SourceImage(Protocol):
@@ -114,9 +110,10 @@ class ImageEncoder:
             What its header says.
         """
         grid = TileGrid.for_shape(info.shape, self._tile_size)
-        header, axes = _store_header(image.header_bytes, info)
+        header, axes = store_image_header(image.header_bytes, has_data=grid.count > 0)
         if grid.count == 0 and not header.patch and not image.padding:
-            self._writer.add_header([format_card("AVQFID", "lossless")], header.cards)
+            own = [*axes, format_card("AVQFID", "lossless")]
+            self._writer.add_header(own, header.cards)
             plan = Plan("lossless")
             return EncodedImage(plan, 0, 0, 0, 0, _details(plan, grid, None))
         plan = plan_image(image, info, grid, self._request)
@@ -221,30 +218,11 @@ def _side(
     return pack_side(records | (tokens.records() if tokens else {}))
 
 
-def _store_header(header: bytes, info: ImageHeader) -> tuple[StoredHeader, list[bytes]]:
-    """Return the header to store, and WCSAXES where it needs that.
-
-    A table has two axes, and the coordinates of a cube more, which WCSAXES makes right. Where
-    cards are missing for some axis that would be a promise not kept: then those beyond the
-    second axis go into the patch.
-    """
-    stored = store_header(header)
-    axes = len(info.shape)
-    names = {card[:8].rstrip() for card in stored.cards}
-    if axes <= 2 or b"WCSAXES" in names or not any(map(_BEYOND.fullmatch, names)):
-        return stored, []
-    due = {b"%s%d" % (name, i + 1) for name in _COORDINATES for i in range(axes)}
-    if due <= names:
-        return stored, [format_card("WCSAXES", axes, "axes of the coordinates")]
-    return store_header(header, left_out=_BEYOND), []
-
-
 def _cards(grid: TileGrid, plan: Plan, quality: "TokenQuality | None") -> list[bytes]:
     """Return our own cards; their number does not depend on the measured quality."""
     cards = [
         format_card("AVQFID", plan.fidelity, "fidelity of this image"),
-        format_card("AVQTILE1", grid.tile_width, "columns of a tile"),
-        format_card("AVQTILE2", grid.tile_height, "rows of a tile"),
+        format_card("AVQTILE", f"{grid.tile_height} {grid.tile_width}", "rows, columns of a tile"),
     ]
     if plan.fidelity == "max-error":
         cards.append(format_card("AVQERR", plan.bound, "largest error of a pixel, image unit"))

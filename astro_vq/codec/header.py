@@ -12,7 +12,7 @@ FITS Standard 4.0 (IAU FITS Working Group 2018), sections 4 and 10.1.
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from astro_vq.errors import FormatError
@@ -78,15 +78,15 @@ class StoredHeader(NamedTuple):
     patch: bytes
 
 
-def store_header(header: bytes, *, left_out: re.Pattern[bytes] | None = None) -> StoredHeader:
+def store_header(header: bytes, *, left_out: Callable[[bytes], bool] | None = None) -> StoredHeader:
     """Return the cards of an image header as they may stand in a table, and the patch.
 
     Parameters
     ----------
     header : bytes
         The header as it is in the file, END and padding included.
-    left_out : pattern, optional
-        Names of cards to leave out of the table too; the patch brings them back.
+    left_out : callable, optional
+        Says of the name of a card whether to leave it out too; the patch brings it back.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def store_header(header: bytes, *, left_out: re.Pattern[bytes] | None = None) ->
     for card in originals:
         follows = card[:8] == b"CONTINUE"
         lost = follows and (not stored or stored[-1] is None or not _goes_on(stored[-1]))
-        lost = lost or (left_out is not None and left_out.fullmatch(card[:8].rstrip()) is not None)
+        lost = lost or (left_out is not None and left_out(card[:8].rstrip()))
         stored.append(None if lost else _stored_form(card))
     cards = tuple(card for card in stored if card is not None)
     if restore_header(cards, b"") == header:

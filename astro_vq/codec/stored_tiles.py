@@ -1,5 +1,6 @@
 """The table of tiles of one image: rows and streams, each checked before it is believed."""
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,8 +23,6 @@ from astro_vq.codec.stored import StoredFile, StoredHDU
 from astro_vq.errors import FormatError
 from astro_vq.io.cards import padded_size
 from astro_vq.types import TileGeometry
-
-_TILE_FIELDS = ("PLANE", "Y0", "X0", "NY", "NX")
 
 
 class TileDamage(NamedTuple):
@@ -126,7 +125,7 @@ class TileTable:
         self._file.check_there(self.hdu.offset + self._rows * width, self.where)
         if self._rows:
             last = self.rows(range(self._rows - 1, self._rows))[0]
-            if int(last["PLANE"]) == SIDE_PLANE:
+            if int(last["TILE"][0]) == SIDE_PLANE:
                 self._rows -= 1
                 self._has_side = True
                 self._open_side(last)
@@ -152,9 +151,7 @@ class TileTable:
         if planes * height * width == 0:
             grid = TileGrid(planes, height, width, 1, 1)
         else:
-            keywords = self.hdu.keywords
-            tall = keywords.integer("AVQTILE2", least=1, most=LARGEST_TILE)
-            wide = keywords.integer("AVQTILE1", least=1, most=LARGEST_TILE)
+            tall, wide = self._tile_size()
             grid = TileGrid(planes, height, width, tall, wide)
             if min(tall, height) * min(wide, width) > LARGEST_TILE:
                 raise FormatError(f"{self.where}: tiles of {tall} x {wide} are too large")
@@ -164,6 +161,14 @@ class TileTable:
                 f"{grid.count}"
             )
         return grid
+
+    def _tile_size(self) -> tuple[int, int]:
+        """Return rows and columns of a tile, at least one of each."""
+        text = self.hdu.keywords.text("AVQTILE")
+        match = re.fullmatch(r"([1-9]\d{0,9}) ([1-9]\d{0,9})", text)
+        if match is None:
+            raise FormatError(f"{self.where}: damaged header: AVQTILE is {text!r}")
+        return int(match[1]), int(match[2])
 
     def rows(self, numbers: range) -> NDArray[np.void]:
         """Return some consecutive rows.
@@ -200,16 +205,15 @@ class TileTable:
         return self._checked(row, self.grid.tile(number), column)
 
     def _checked(self, row: np.void, tile: TileGeometry, column: str) -> bytes:
-        if tuple(int(row[name]) for name in _TILE_FIELDS) != tuple(tile):
+        if tuple(map(int, row["TILE"])) != tuple(tile):
             raise FormatError("its row of the table is damaged")
         length, offset = (int(value) for value in row[column])
         table = self.layout.dtype.itemsize * (self._rows + self._has_side)
         if length < 0 or offset < 0 or table + offset + length > self.hdu.size:
             raise FormatError("its row of the table is damaged")
         stream = self._file.read(self.hdu.offset + table + offset, length, "its stream")
-        if tile_crc(tile, stream) != int(row["TOKCRC" if column == "TOKENS" else "PIXCRC"]):
-            what = "tokens" if column == "TOKENS" else "pixels"
-            raise FormatError(f"the CRC of its {what} is wrong")
+        if tile_crc(tile, stream) != int(row["CRC"][self.layout.streams.index(column)]):
+            raise FormatError(f"the CRC of its {column.lower()} is wrong")
         return stream
 
     def report(self, number: int, err: FormatError, on_damage: OnDamage | None) -> None:

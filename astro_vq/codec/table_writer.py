@@ -147,13 +147,11 @@ class ImageWriter:
         """Add the next tile; either stream may be empty."""
         row = self._table.rows[self._next]
         self._next += 1
-        for name, value in zip(("PLANE", "Y0", "X0", "NY", "NX"), tile, strict=True):
-            row[name] = value
-        if self._layout.tokens:
-            row["TOKENS"] = self._table.append(tokens)
-            row["TOKCRC"] = tile_crc(tile, tokens)
-        row["PIXELS"] = self._table.append(pixels)
-        row["PIXCRC"] = tile_crc(tile, pixels)
+        row["TILE"] = tile
+        for number, name in enumerate(self._layout.streams):
+            stream = tokens if name == "TOKENS" else pixels
+            row[name] = self._table.append(stream)
+            row["CRC"][number] = tile_crc(tile, stream)
         self.token_bytes += len(tokens)
         self.pixel_bytes += len(pixels)
 
