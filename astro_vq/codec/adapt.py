@@ -18,11 +18,11 @@ from astro_vq.codec.shared import Shared
 from astro_vq.codec.statistics import Integers, measure_statistics
 from astro_vq.codec.structure import candidate_mappings
 
-_FITTED_LEVELS = 3  # coarser ones hold too few pixels to pay for their weights
+_FITTED_LEVELS = 4  # coarser ones hold too few pixels to pay for their weights
 _MEASURED_LEVELS = 2  # with statistics of their own
 _FITTED_PIXELS = 500_000  # of larger images, tiles at a regular stride are enough
+_SCALED_LEVELS = 4  # with scale models of their own, where they pay
 _LOOP_ROUNDS = 2
-_LARGE = 40_000  # from so many pixels on, one more level has scale models of its own
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
 
 
@@ -87,8 +87,6 @@ def _fit_stacks(
     """Return what is fitted to complete tiles, of which decoders know `stacks`."""
     shared = Shared(mapping)
     modelled = effort >= MODELLED_EFFORT
-    total = share * sum(s.size for s in stacks)
-    scaled = _MEASURED_LEVELS + (total >= _LARGE)
     levels = max(count_levels(s.shape[1:]) for s in stacks)
     for level in range(min(levels, _FITTED_LEVELS)):
         deep = [i for i, s in enumerate(stacks) if count_levels(s.shape[1:]) > level]
@@ -101,11 +99,20 @@ def _fit_stacks(
             if modelled and level < _MEASURED_LEVELS:
                 together = (np.concatenate(part) for part in zip(*parts, strict=True))
                 shared.statistics[level, kind] = measure_statistics(*together)
-            if level < scaled:
+            if level < _SCALED_LEVELS:
                 weights = [shared.weights_of(Phase(level, 4 * kind + n)) for n in range(4)]
-                shared.scales[level, kind] = fit_scale_model(
-                    near, level, kind, weights, targets=pixels, loop=shared.loop
+                model = fit_scale_model(
+                    near,
+                    level,
+                    kind,
+                    weights,
+                    targets=pixels,
+                    loop=shared.loop,
+                    inherited=shared.scale_model_of(Phase(level, 4 * kind)) if level else None,
+                    share=share,
                 )
+                if model is not None:
+                    shared.scales[level, kind] = model
     return shared
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from astro_vq.codec.lattice import Phase
 from astro_vq.codec.predict import Weights, predict, round_prediction, sample_phase
+from astro_vq.codec.scale_models import encode_model
 from astro_vq.entropy import tables
 from astro_vq.entropy.local_scale import (
     CLASS_SCALES,
@@ -28,6 +29,7 @@ _FEWEST = 60  # pixels that a class needs to choose for itself
 _STEPS = tuple(range(-10, 11))
 _LOWEST, _HIGHEST = -16, 15  # of a correction
 _CLASSES = 24
+_CHOICE_BITS = 10.0
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -48,8 +50,12 @@ def fit_scale_model(
     *,
     targets: Sequence[npt.NDArray[Any]] | None = None,
     loop: int = 1,
-) -> ScaleModel:
+    inherited: ScaleModel | None = None,
+    share: float = 1.0,
+) -> ScaleModel | None:
     """Return the scale model of a kind of pixels fitted over complete stacks of tiles.
+
+    None if it would cost more bits than it saves.
 
     Parameters
     ----------
@@ -63,17 +69,28 @@ def fit_scale_model(
         What pixels are, where that differs from what decoders know of them.
     loop : int
         Indices per step that residuals are counted in.
+    inherited : ScaleModel or None
+        What is used where there is none.
+    share : float
+        Pixels of the image for each pixel of the stacks.
     """
     parts = []
+    pixels = 0
     for number, own in enumerate(weights):
         sample = sample_phase(stacks, Phase(level, 4 * kind + number), _SAMPLE // 4, targets)
+        pixels += sum(Phase(level, 4 * kind + number).pixels(s).size for s in stacks)
         prediction = predict(sample.neighbours, own)
         logs = local_logs(sample.neighbours, prediction)
         error = sample.values - prediction / 16
         if loop > 1:
             error = (sample.values - round_prediction(prediction)) / loop
         parts.append(_Part(logs, error))
-    return _choose(_regress(parts), parts)
+    weight = share * pixels / max(sum(p.error.size for p in parts), 1)
+    model = _choose(_regress(parts), parts, weight)
+    if inherited is None:
+        return model
+    saved = weight * (_model_bits(inherited, parts) - _model_bits(model, parts))
+    return model if saved > 8 * len(encode_model(model)) else None
 
 
 def _regress(parts: Sequence[_Part]) -> ScaleModel:
@@ -92,8 +109,33 @@ def _regress(parts: Sequence[_Part]) -> ScaleModel:
     return ScaleModel((a, b, c, d), slope, 0, ((0, 0),))
 
 
-def _choose(model: ScaleModel, parts: Sequence[_Part]) -> ScaleModel:
-    """Give each class of scales the shape and correction that cost least."""
+def _model_bits(model: ScaleModel, parts: Sequence[_Part]) -> float:
+    """Return the ideal code length of all pixels of the parts."""
+    raw = np.concatenate([predict_scale(p.logs, model, i) for i, p in enumerate(parts)])
+    error = np.concatenate([p.error for p in parts])
+    last = len(model.choices) - 1
+    entry = np.clip(raw // CLASS_SCALES - model.first_class, 0, last)
+    total = 0.0
+    for number, choice in enumerate(model.choices):
+        members = entry == number
+        if members.any():
+            total += members.sum() * _choice_bits(choice, raw[members], error[members])
+    return total
+
+
+def _choice_bits(choice: tuple[int, int], raw: Integers, error: Floats) -> float:
+    """Return the mean ideal code length under a shape and a correction."""
+    shape, step = choice
+    scale = 2.0 ** ((raw + step) / tables.SCALE_STEPS + tables.SMALLEST_LOG)
+    return ideal_bits(shape, np.maximum(scale, 2.0**tables.SMALLEST_LOG), error)
+
+
+def _choose(model: ScaleModel, parts: Sequence[_Part], weight: float) -> ScaleModel:
+    """Give each class of scales the shape and correction that cost least.
+
+    A class takes over the choice of its neighbour towards the most frequent one where its own
+    would save less than it costs; each pixel of the parts stands for `weight` pixels.
+    """
     raw = np.concatenate([predict_scale(p.logs, model, i) for i, p in enumerate(parts)])
     error = np.concatenate([p.error for p in parts])
     classes = raw // CLASS_SCALES
@@ -108,9 +150,23 @@ def _choose(model: ScaleModel, parts: Sequence[_Part]) -> ScaleModel:
         choices.append(_best(raw[members], error[members]) if enough else None)
     known = [i for i, choice in enumerate(choices) if choice is not None]
     if not known:
-        choices, known = [_best(raw, error)], [0]
+        choices, known = [_best(raw, error)] * len(choices), [0]
     filled = [choices[min(known, key=lambda k: abs(k - i))] for i in range(len(choices))]
     entries = [choice for choice in filled if choice is not None]
+    counts = np.bincount(classes - first, minlength=len(entries))
+    middle = int(counts.argmax())
+    outward = [(i, i - 1) for i in range(middle + 1, len(entries))]
+    outward += [(i, i + 1) for i in range(middle - 1, -1, -1)]
+    for i, towards in outward:
+        members = np.flatnonzero(classes == first + i)
+        members = members[:: max(1, members.size // _PER_CLASS)]
+        if members.size:
+            own, other = (
+                _choice_bits(entries[k], raw[members], error[members]) for k in (i, towards)
+            )
+            saved = (other - own) * counts[i] * weight
+        if not members.size or saved < _CHOICE_BITS:
+            entries[i] = entries[towards]
     start = int(first)
     while len(entries) > 1 and entries[-1] == entries[-2]:  # classes beyond use the nearest
         entries.pop()
@@ -127,8 +183,7 @@ def _best(raw: Integers, error: Floats) -> tuple[int, int]:
 
     def measure(shape: int, step: int) -> float:
         if (shape, step) not in cost:
-            scale = 2.0 ** ((raw + step) / tables.SCALE_STEPS + tables.SMALLEST_LOG)
-            cost[shape, step] = ideal_bits(shape, np.maximum(scale, 0.125), error)
+            cost[shape, step] = _choice_bits((shape, step), raw, error)
         return cost[shape, step]
 
     shape = min(shapes[::2], key=lambda k: min(measure(k, s) for s in _STEPS[::4]))

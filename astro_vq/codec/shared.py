@@ -65,10 +65,13 @@ class Shared:
     def scale_model_of(self, phase: Phase) -> ScaleModel:
         """Return the scale model of a phase; there must be some.
 
-        Levels coarser than those fitted use the coarsest that was.
+        Without one of its own, a kind uses that of the next finer level.
         """
-        coarsest = max(level for level, _ in self.scales)
-        return self.scales[min(phase.level, coarsest), phase.kind]
+        for level in range(phase.level, 0, -1):
+            found = self.scales.get((level, phase.kind))
+            if found is not None:
+                return found
+        return self.scales[0, phase.kind]
 
     def to_bytes(self) -> bytes:
         """Return the side information as bytes."""
