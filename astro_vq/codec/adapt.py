@@ -12,7 +12,7 @@ from astro_vq.codec.fit_scales import fit_scale_model
 from astro_vq.codec.fitted import reconstruct
 from astro_vq.codec.lattice import KINDS, Phase, count_levels
 from astro_vq.codec.planes import Plane, middle
-from astro_vq.codec.predict import choose_weights, predict, sample_phase
+from astro_vq.codec.predict import choose_weights, sample_phase
 from astro_vq.codec.quantize import LOOP, Mapping, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.statistics import Integers, measure_statistics
@@ -133,7 +133,7 @@ def _fit(
         shared.weights[phase] = weights
     if not measure:
         return ()
-    prediction = predict(sample.neighbours, shared.weights_of(phase))
+    prediction = sample.predict(shared.weights_of(phase))
     tables = load_engine()[phase.kind].tables
     return prediction, tables.context(sample.neighbours, prediction).scale, sample.values
 

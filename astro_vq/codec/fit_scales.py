@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.lattice import Phase
-from astro_vq.codec.predict import Weights, predict, round_prediction, sample_phase
+from astro_vq.codec.predict import Weights, round_prediction, sample_phase
 from astro_vq.codec.scale_models import encode_model
 from astro_vq.entropy import tables
 from astro_vq.entropy.local_scale import (
@@ -63,7 +63,7 @@ def fit_scale_model(
         Integers without holes.
     level, kind : int
         Which pixels.
-    weights : sequence of ndarray of int64, shape (24,)
+    weights : sequence of ndarray of int64, shape (25,)
         Predictors of the four phases of this kind.
     targets : sequence of ndarray, shape (B, H, W) each
         What pixels are, where that differs from what decoders know of them.
@@ -79,7 +79,7 @@ def fit_scale_model(
     for number, own in enumerate(weights):
         sample = sample_phase(stacks, Phase(level, 4 * kind + number), _SAMPLE // 4, targets)
         pixels += sum(Phase(level, 4 * kind + number).pixels(s).size for s in stacks)
-        prediction = predict(sample.neighbours, own)
+        prediction = sample.predict(own)
         logs = local_logs(sample.neighbours, prediction)
         error = sample.values - prediction / 16
         if loop > 1:

@@ -79,7 +79,7 @@ def _model(number: int) -> StaticModel:
 def _select(residues: Residues, phase: Phase, shared: Shared) -> tuple[Integers, Selection]:
     """Return predictions in whole steps and tables of the pixels of a phase."""
     neighbours = residues.neighbours(phase)
-    prediction = predict(neighbours, shared.weights_of(phase))
+    prediction = predict(neighbours, shared.weights_of(phase), residues.means(phase))
     logs = local_logs(neighbours, prediction)
     model, part = shared.scale_model_of(phase), phase.number % 4
     if shared.loop == 1:
@@ -87,6 +87,12 @@ def _select(residues: Residues, phase: Phase, shared: Shared) -> tuple[Integers,
         return np.clip(selection.middle, -_LIMIT, _LIMIT), selection
     selection = select_tables(logs, np.zeros_like(prediction), model, part)
     return np.clip(round_prediction(prediction), -_LIMIT, _LIMIT), selection
+
+
+def _fill_base(base: Integers, where: Mask) -> None:
+    """Put the median of the coarsest pixels where they are masked."""
+    known = base[where]
+    base[~where] = np.sort(known)[known.size // 2] if known.size else 0
 
 
 def _groups(numbers: Integers) -> tuple[npt.NDArray[np.intp], list[tuple[int, int, int]]]:
@@ -107,6 +113,8 @@ def _encode_stack(stack: Sequence[tuple[Plane, int]], levels: int, shared: Share
     fields: list[list[tuple[Integers, Integers]]] = [[] for _ in tiles]
     base = coarsest(work, levels)
     heads = [base[i][coarsest(known, levels)[i]] for i in tiles]
+    for i in tiles:
+        _fill_base(base[i], coarsest(known, levels)[i])
     for phase in phases(levels):
         if phase.number == 0:
             residues = Residues(work, phase.level)
@@ -142,7 +150,8 @@ def reconstruct(stack: Integers, shared: Shared) -> Integers:
     for phase in phases(levels):
         if phase.number == 0:
             residues = Residues(work, phase.level)
-        prediction = predict(residues.neighbours(phase), shared.weights_of(phase))
+        weights = shared.weights_of(phase)
+        prediction = predict(residues.neighbours(phase), weights, residues.means(phase))
         guess, pixels = round_prediction(prediction), phase.pixels(work)
         pixels[...] = guess + (pixels - guess + shared.loop // 2) // shared.loop * shared.loop
         residues.close(phase)
@@ -162,6 +171,7 @@ def _decode_stack(
         where = coarsest(known, levels)[i]
         steps = [unzigzag(reader.varint(4 * _LIMIT)) for _ in range(int(where.sum()))]
         coarsest(work, levels)[i][where] = np.clip(np.cumsum(steps), -RANGE, RANGE)
+        _fill_base(coarsest(work, levels)[i], where)
         decoders.append(SymbolDecoder(reader.sized()))
         fields.append(FieldReader(reader.rest()))
     for phase in phases(levels):

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 TAPS = 24
 REACH = 5
+_WIDE = 3  # cells to each side of a wide mean
 SMALLEST = 8  # no level whose lattice has fewer rows or columns
 KINDS = 3
 PHASES = 4 * KINDS
@@ -100,6 +101,40 @@ class Phase(NamedTuple):
             bottom, right = top + PERIOD * h - 3, left + PERIOD * w - 3
             out[i] = padded[mirrors][:, top:bottom:PERIOD, left:right:PERIOD]
         return out
+
+
+def wide_means(work: npt.NDArray[Any], level: int) -> npt.NDArray[np.int64]:
+    """Return the mean of the known pixels around each cell of four by four lattice pixels.
+
+    Where noise is white the best prediction is a mean over many more pixels than a predictor has
+    weights: here up to 196, all of them known before the level begins.
+
+    Parameters
+    ----------
+    work : ndarray, shape (B, H, W)
+        Tiles of which everything before this level is known.
+    level : int
+        Which lattice.
+
+    Returns
+    -------
+    ndarray of int64, shape (B, ceil(h / 4), ceil(w / 4))
+        In sixteenths; h and w are those of the lattice.
+    """
+    step = 2 << level
+    known = work[:, ::step, ::step].astype(np.int64)
+    pads = [(0, 0), *((0, n % 2) for n in known.shape[1:])]
+    known = np.pad(known, pads, mode="edge")
+    cells = known[:, ::2, ::2] + known[:, 1::2, ::2] + known[:, ::2, 1::2] + known[:, 1::2, 1::2]
+    for axis in (1, 2):
+        pads = [(0, 0)] * 3
+        pads[axis] = (_WIDE + 1, _WIDE)
+        total = np.cumsum(np.pad(cells, pads, mode="edge"), axis=axis)
+        n = cells.shape[axis]
+        high = np.take(total, np.arange(n) + 2 * _WIDE + 1, axis=axis)
+        cells = high - np.take(total, np.arange(n), axis=axis)
+    count = 4 * (2 * _WIDE + 1) ** 2
+    return np.asarray((16 * cells + count // 2) // count)
 
 
 def count_levels(shape: tuple[int, int]) -> int:

@@ -18,6 +18,7 @@ from astro_vq.codec.lattice import (
     Phase,
     continue_lines,
     find_mirrors,
+    wide_means,
 )
 
 _FRAME = 3
@@ -44,6 +45,7 @@ class Residues:
         self._planes: dict[tuple[tuple[int, int], Mirrors], Integers] = {}
         self._dtype: type[np.int32] | type[np.int64] = np.int32
         self._watch(self._lattice[:, ::2, ::2])
+        self._means = wide_means(work, level)
 
     def neighbours(self, phase: Phase) -> Sequence[Integers]:
         """Return the 24 neighbours (B, h, w) of the pixels of a phase, nearest first."""
@@ -61,6 +63,12 @@ class Residues:
             top, left = _FRAME + down, _FRAME + right
             views.append(self._planes[key][:, top : top + h, left : left + w])
         return views
+
+    def means(self, phase: Phase) -> npt.NDArray[np.int64]:
+        """Return the wide means (B, h, w) around the pixels of a phase, in sixteenths."""
+        row, column = CELLS[phase.number]
+        h, w = self._lattice[:, row::PERIOD, column::PERIOD].shape[1:]
+        return self._means[:, :h, :w]
 
     def close(self, phase: Phase) -> None:
         """Take note that the pixels of a phase are in place."""

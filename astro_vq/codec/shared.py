@@ -22,7 +22,7 @@ class Shared:
     ----------
     mapping : Mapping or None
         How integers become values, unless a tile brings its own.
-    weights : dict of Phase to ndarray of int64, shape (24,)
+    weights : dict of Phase to ndarray of int64, shape (25,)
         Predictor weights; see `weights_of`.
     statistics : dict of (level, kind) to ndarray of int64, shape (8,)
         Of the finest levels; see `statistics_of`.
