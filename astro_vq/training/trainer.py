@@ -104,6 +104,7 @@ class Trainer:
         self._checkpoint_time = started
         self._report_time = 0.0
         self._validation_seconds = 0.0
+        self._validated = 0.0  # progress at the last validation
         self._lines = 0
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -257,8 +258,9 @@ class Trainer:
         crossed = tenth > self.position.part
         self.position.part = tenth
         due = crossed or step % options.validate_every == 0
-        if due and options.time_budget is not None and options.steps is None:
-            return self._validation_seconds <= VALIDATION_SHARE * self.position.seconds
+        if due and options.steps is None:  # time counts: not twice in a row, nor too long
+            is_cheap = self._validation_seconds <= VALIDATION_SHARE * self.position.seconds
+            return is_cheap and self.position.progress - self._validated > 0.5 / VALIDATIONS
         return due
 
     def _validate(self, log: MetricsLog, order: BatchOrder) -> None:
@@ -272,6 +274,7 @@ class Trainer:
         )
         self._validation_seconds += time.monotonic() - begun
         self.last_validation = report
+        self._validated = self.position.progress
         known = {name: value for name, value in report.terms.items() if name in self.meter.names}
         sky = {f"sky_{name}": value for name, value in report.sky.items()}
         used = {"codes_used": report.codes_used} if report.counts else {}
