@@ -30,6 +30,8 @@ class AvqFile:
         Model to decode tokens with, instead of the one that the file names; same hash.
     device : str
         Where the model runs.
+    owns_file : bool
+        Whether `close` closes the file.
 
     Attributes
     ----------
@@ -49,7 +51,9 @@ class AvqFile:
         *,
         model: str | os.PathLike[str] | None = None,
         device: str = "auto",
+        owns_file: bool = False,
     ) -> None:
+        self._owns_file = owns_file
         self._stored = StoredFile(file, name)
         self._models = ModelSource(self._stored, model=model, device=device)
         self.hdus = tuple(AvqHDU(self._stored, hdu, self._models) for hdu in self._stored.hdus)
@@ -61,8 +65,9 @@ class AvqFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        self._stored.close()
+        """Close the file, unless it was open before."""
+        if self._owns_file:
+            self._stored.close()
 
     def __len__(self) -> int:
         return len(self.hdus)
@@ -190,7 +195,7 @@ def open(
     name = os.fspath(source)
     file = _open_url(name) if "://" in name else io.FileIO(name)
     try:
-        return AvqFile(file, name, model=model, device=device)
+        return AvqFile(file, name, model=model, device=device, owns_file=True)
     except BaseException:
         file.close()
         raise

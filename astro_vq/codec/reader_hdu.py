@@ -1,5 +1,7 @@
 """One HDU of an `.avq` file, as `astro_vq.open` gives it."""
 
+import warnings
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from astro_vq.codec.section import Section
 from astro_vq.codec.stored import StoredFile, StoredHDU
 from astro_vq.codec.stored_image import StoredImage
 from astro_vq.errors import DataError
+from astro_vq.io.cards import split_cards
+from astro_vq.io.fits_structure import first_cards, text_of
 
 
 class AvqHDU:
@@ -38,7 +42,10 @@ class AvqHDU:
         self._file = file
         self._hdu = hdu
         self._models = models
-        self._image = StoredImage(file, hdu) if hdu.kind == IMAGE else None
+
+    @cached_property
+    def _image(self) -> StoredImage | None:
+        return StoredImage(self._file, self._hdu) if self._hdu.kind == IMAGE else None
 
     @property
     def is_image(self) -> bool:
@@ -54,13 +61,15 @@ class AvqHDU:
 
     @property
     def header(self) -> fits.Header:
-        """The original header."""
-        return fits.Header.fromstring(self.header_bytes)
+        """The original header as astropy reads it; `header_bytes` has what it cannot read."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return fits.Header.fromstring(self.header_bytes)
 
     @property
     def name(self) -> str:
         """EXTNAME, or ''."""
-        return str(self.header.get("EXTNAME", ""))
+        return text_of(first_cards(split_cards(self.header_bytes)), "EXTNAME")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -4,8 +4,8 @@
 
 For each file and for lossless and max-error (with a model also tokens): the file that comes back
 is identical to the (unpacked) original byte for byte, or within its bound with everything else
-identical; verify against the original finds nothing; astropy and fitsio open the compressed file; fitsverify finds
-no more errors and warnings in it than in the original.
+identical; verify against the original finds nothing; astropy and fitsio open the compressed file;
+fitsverify finds no more errors and warnings in it than in the original.
 """
 
 import argparse

@@ -156,6 +156,16 @@ def test_hdus_are_those_of_the_original():
         assert repr(file).endswith(": lossless, 3 HDUs>")
 
 
+def test_a_damaged_header_can_be_looked_at():
+    raw = io.BytesIO()
+    fits.PrimaryHDU(np.ones((4, 4)), fits.Header({"OBJECT": "M31", "GOOD": 1})).writeto(raw)
+    damaged = io.BytesIO(raw.getvalue().replace(b"OBJECT  = 'M31", b"OBJ\xffCT  = 'M\0"))
+    with astro_vq.open(packed_file(damaged)) as file:
+        assert file[0].header_bytes == damaged.getvalue()[:2880]
+        assert file.header["GOOD"] == 1
+        assert file.info()["hdus"][0]["name"] == ""
+
+
 def test_info_says_what_is_inside():
     with astro_vq.open(packed_file(hdus(), max_error=0.5)) as file:
         info = file.info()
@@ -254,6 +264,13 @@ def test_a_file_opens_by_name_and_closes(tmp_path):
     path.write_bytes(b"x" * 5000)
     with pytest.raises(FormatError, match="not a FITS file"):
         astro_vq.open(path)
+
+
+def test_a_file_object_stays_open():
+    packed = packed_file(LINE)
+    with astro_vq.open(packed) as file:
+        assert file.shape == (700,)
+    assert not packed.closed
 
 
 def test_a_url_opens_with_fsspec(monkeypatch):
