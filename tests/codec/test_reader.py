@@ -159,7 +159,7 @@ def test_hdus_are_those_of_the_original():
 def test_a_damaged_header_can_be_looked_at():
     raw = io.BytesIO()
     fits.PrimaryHDU(np.ones((4, 4)), fits.Header({"OBJECT": "M31", "GOOD": 1})).writeto(raw)
-    damaged = io.BytesIO(raw.getvalue().replace(b"OBJECT  = 'M31", b"OBJ\xffCT  = 'M\0"))
+    damaged = io.BytesIO(raw.getvalue().replace(b"OBJECT  = 'M31", b"OBJ\xffCT  = 'M\0x"))
     with astro_vq.open(packed_file(damaged)) as file:
         assert file[0].header_bytes == damaged.getvalue()[:2880]
         assert file.header["GOOD"] == 1
