@@ -71,7 +71,8 @@ class TileGrid:
     def for_shape(cls, shape: Sequence[int], tile_size: int) -> "TileGrid":
         """Return the grid of an image: tiles of about ``tile_size**2`` pixels.
 
-        Tiles are square unless the image is narrower than they are; then they get longer.
+        Tiles are square unless the image is narrower than they are; then they get longer. Where
+        the last row or column of tiles would be less than half a tile, the others share it.
 
         Parameters
         ----------
@@ -86,7 +87,7 @@ class TileGrid:
         elif width < tile_size:
             tall, wide = _longer(tile_size, width), width
         else:
-            tall = wide = tile_size
+            tall, wide = _without_sliver(tile_size, height), _without_sliver(tile_size, width)
         return cls(planes, height, width, max(min(tall, height), 1), max(min(wide, width), 1))
 
     @property
@@ -143,6 +144,14 @@ def plane_axes(shape: Sequence[int]) -> tuple[int, int, int]:
         return 0, 0, 0
     height = shape[-2] if len(shape) > 1 else 1
     return math.prod(shape[:-2]), height, shape[-1]
+
+
+def _without_sliver(tile_size: int, side: int) -> int:
+    """Return the length of tiles along a side: a multiple of eight where there are several."""
+    whole, rest = divmod(side, tile_size)
+    if not 0 < 2 * rest < tile_size:
+        return tile_size
+    return side if whole == 1 else -(-side // (8 * whole)) * 8
 
 
 def _longer(tile_size: int, side: int) -> int:

@@ -36,11 +36,20 @@ def test_tiles_cover_every_pixel_once_in_order(shape, size):
     for number in range(grid.count):
         tile = grid.tile(number)
         assert tile.ny > 0 < tile.nx
-        assert tile.ny * tile.nx <= size * size
+        assert tile.ny * tile.nx <= 9 * size * size // 4
         seen[(tile.plane, *tile.slices)] += 1
     assert (seen == 1).all()
     assert seen.size == grid.pixels == np.prod(shape)
     assert [n for strip in grid.strips() for n in strip] == list(range(grid.count))
+
+
+@pytest.mark.parametrize(
+    ("side", "length"),
+    [(256, 256), (263, 263), (383, 383), (384, 256), (540, 272), (600, 304), (10_000, 264)],
+)
+def test_slivers_are_shared_by_the_other_tiles(side, length):
+    grid = TileGrid.for_shape((side, side), 256)
+    assert (grid.tile_height, grid.tile_width) == (length, length)
 
 
 @given(SHAPES, st.data())

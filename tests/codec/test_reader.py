@@ -179,8 +179,8 @@ def test_info_says_what_is_inside():
     assert image["dtype"] == "float32"
     assert image["unit"] == "Jy"
     assert image["max_error"] == 0.5
-    assert image["tile"] == [16, 16]
-    assert image["tiles"] == 4
+    assert image["tile"] == [20, 16]
+    assert image["tiles"] == 2
     assert image["token_bytes"] == 0
     assert image["bits_per_pixel"] == 8 * image["bytes"] / 600
 
