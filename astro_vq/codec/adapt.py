@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.coders import MAPPED_CODERS, MODELLED_EFFORT, Spec
+from astro_vq.codec.coders import MAPPED_CODERS, MODELLED_EFFORT, THOROUGH, Spec
 from astro_vq.codec.engine_data import load_engine
 from astro_vq.codec.fit_scales import fit_scale_model
 from astro_vq.codec.fitted import reconstruct
@@ -20,9 +20,12 @@ from astro_vq.codec.structure import candidate_mappings
 
 _FITTED_LEVELS = 4  # coarser ones hold too few pixels to pay for their weights
 _MEASURED_LEVELS = 2  # with statistics of their own
-_FITTED_PIXELS = 500_000  # of larger images, tiles at a regular stride are enough
+# by effort: pixels of tiles to fit to, pixels of a phase, rounds of fits in a loop
+_FITTED_PIXELS = (150_000, 300_000, 500_000)
 _SCALED_LEVELS = 4  # with scale models of their own, where they pay
-_LOOP_ROUNDS = 2
+_SAMPLE = (5_000, 12_000, 24_000)
+_LOOP_ROUNDS = (0, 1, 2)
+_FAST = 2
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
 
 
@@ -30,7 +33,7 @@ def fit_side_information(tiles: Sequence[npt.NDArray[Any]], spec: Spec, effort: 
     """Return mapping, predictor weights and statistics fitted to sample tiles of an HDU."""
     if sum(tile.size for tile in tiles) < _FEWEST_PIXELS:
         return Shared()
-    mappings = candidate_mappings(list(tiles), spec.bound, spec.blank)
+    mappings = candidate_mappings(list(tiles), spec.bound, spec.blank, thorough=effort >= THOROUGH)
     if len(mappings) == 1:
         return _fit_mapping(tiles, mappings[0], spec, effort)
     choices = [_fit_mapping(tiles, mapping, spec, effort) for mapping in mappings]
@@ -41,6 +44,11 @@ def fit_side_information(tiles: Sequence[npt.NDArray[Any]], spec: Spec, effort: 
         for shared in choices
     ]
     return choices[int(np.argmin(sizes))]
+
+
+def _pace(effort: int) -> int:
+    """Return which of three budgets an effort stands for."""
+    return 0 if effort <= _FAST else 1 if effort < THOROUGH else 2
 
 
 def _trial_size(tiles: Sequence[npt.NDArray[Any]], shared: Shared, spec: Spec, effort: int) -> int:
@@ -61,7 +69,7 @@ def _fit_mapping(
     """Return what is fitted to sample tiles under a mapping."""
     stacks = [s for t in tiles if (s := _complete(t, mapping, spec)) is not None]
     total = sum(s.size for s in stacks)
-    stacks = stacks[:: max(1, total // _FITTED_PIXELS)]
+    stacks = stacks[:: max(1, total // _FITTED_PIXELS[_pace(effort)])]
     if not stacks:
         return Shared(mapping)
     share = total / sum(s.size for s in stacks)
@@ -71,7 +79,7 @@ def _fit_mapping(
     rng = np.random.default_rng(0)
     half = mapping.stride // 2
     known = [s + rng.integers(-half, half + 1, s.shape) for s in stacks]
-    for _ in range(_LOOP_ROUNDS):
+    for _ in range(_LOOP_ROUNDS[_pace(effort)]):
         shared = _fit_stacks(known, stacks, mapping, share, effort)
         known = [reconstruct(s, shared) for s in stacks]
     return _fit_stacks(known, stacks, mapping, share, effort)
@@ -93,7 +101,7 @@ def _fit_stacks(
         near, pixels = [stacks[i] for i in deep], [targets[i] for i in deep]
         for kind in range(KINDS):
             parts = [
-                _fit(near, pixels, Phase(level, 4 * kind + n), shared, share, measure=modelled)
+                _fit(near, pixels, Phase(level, 4 * kind + n), shared, share, effort)
                 for n in range(4)
             ]
             if modelled and level < _MEASURED_LEVELS:
@@ -122,16 +130,15 @@ def _fit(
     phase: Phase,
     shared: Shared,
     share: float,
-    *,
-    measure: bool,
+    effort: int,
 ) -> tuple[Integers, ...]:
     """Enter the weights of a phase if they pay; return predictions, scales and values."""
-    sample = sample_phase(stacks, phase, targets=targets)
+    sample = sample_phase(stacks, phase, _SAMPLE[_pace(effort)], targets)
     pixels = round(share * sum(phase.pixels(s).size for s in stacks))
     weights = choose_weights(sample, shared.weights_of(phase), pixels, shared.loop)
     if weights is not None:
         shared.weights[phase] = weights
-    if not measure:
+    if effort < MODELLED_EFFORT:
         return ()
     prediction = sample.predict(shared.weights_of(phase))
     tables = load_engine()[phase.kind].tables

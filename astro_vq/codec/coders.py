@@ -60,6 +60,11 @@ class RawCoder:
     """Id 0: the stored values as they are, least significant byte first."""
 
     id = 0
+    is_costly = False
+
+    def estimate(self, tile: Tile) -> float:
+        """Return the size of a tile's stream."""
+        return tile.nbytes
 
     def encode(self, tiles: Sequence[Tile], effort: int) -> list[bytes | None]:
         """Return the bytes of each tile."""
@@ -82,6 +87,11 @@ class ConstantCoder:
     """Id 1: one value (bit pattern) for the whole tile."""
 
     id = 1
+    is_costly = False
+
+    def estimate(self, tile: Tile) -> float:
+        """Return the least size that a tile's stream may have."""
+        return tile.itemsize
 
     def encode(self, tiles: Sequence[Tile], effort: int) -> list[bytes | None]:
         """Return the bytes of the one value, or None where values differ."""
@@ -119,12 +129,27 @@ class MappedCoder:
         Codes the integers.
     effort : int
         Encoders try it from this effort on.
+    leads : bool
+        Encoders try it on every tile and before others.
     """
 
-    def __init__(self, coder_id: int, planes: PlaneCoder, *, effort: int = 1) -> None:
+    def __init__(
+        self, coder_id: int, planes: PlaneCoder, *, effort: int = 1, leads: bool = False
+    ) -> None:
         self.id = coder_id
         self.effort = effort
+        self.leads = leads
         self._planes = planes
+
+    def estimate(self, tile: QuantizedTile, shared: Shared) -> float:
+        """Return about how large a tile's stream will be, from some rows of it."""
+        n = tile.indices.shape[0]
+        rows = _some_rows(n)
+        plane = Plane(tile.indices[rows], tile.exceptions.mask[rows])
+        payload = self._planes.encode([plane], shared, 4)[0]
+        if payload is None:
+            return 0.0
+        return float(len(payload) * n / max(len(plane.indices), 1) + len(tile.remainders))
 
     def encode_quantized(
         self,
@@ -176,6 +201,12 @@ class PcodecCoder:
     """Id 3: the stored values through pcodec."""
 
     id = 3
+    is_costly = True
+
+    def estimate(self, tile: Tile) -> float:
+        """Return about how large a tile's stream will be, from some rows of it."""
+        rows = _some_rows(tile.shape[0])
+        return float(len(pack_numbers(tile[rows])) * tile.shape[0] / max(len(tile[rows]), 1))
 
     def encode(self, tiles: Sequence[Tile], effort: int) -> list[bytes | None]:
         """Return the pcodec stream of each tile."""
@@ -190,17 +221,26 @@ class PcodecCoder:
         return [unpack_numbers(s, dtype, ny * nx).reshape(ny, nx) for s, (ny, nx) in pairs]
 
 
+def _some_rows(n: int) -> slice:
+    """Return an eighth of `n` rows from the middle, but at least sixteen."""
+    some = min(n, max(n // 8, 16))
+    return slice((n - some) // 2, (n - some) // 2 + some)
+
+
 WHOLE_TILE_CODERS = (RawCoder(), ConstantCoder(), PcodecCoder())
 """Coders that take stored values as they are."""
 
 MODELLED_EFFORT = 9
 """The network coder is tried from this effort on: it takes long, both ways."""
 
+THOROUGH = 7
+"""From this effort on every coder is tried on every tile, whatever its estimate."""
+
 MAPPED_CODERS = (
+    MappedCoder(6, FittedPlanes(), leads=True),
     MappedCoder(2, PredictedPlanes()),
     MappedCoder(4, PackedPlanes()),
     MappedCoder(5, ModelledPlanes(), effort=MODELLED_EFFORT),
-    MappedCoder(6, FittedPlanes()),
     MappedCoder(7, DifferencedPlanes(), effort=3),
 )
 """Coders that take quantised tiles."""

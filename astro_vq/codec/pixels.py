@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.adapt import fit_side_information
-from astro_vq.codec.coders import MAPPED_CODERS, WHOLE_TILE_CODERS, decoder_for
+from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, decoder_for
 from astro_vq.codec.quantize import default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 
+_HOPE = 1.15  # coders whose estimate is larger than this times the best so far are left out
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 DTYPES = (*_INTEGERS, "float32", "float64")
 
@@ -141,7 +142,8 @@ def encode_tiles(
                 best[i] = bytes([coder_id]) + stream
 
     for whole in WHOLE_TILE_CODERS:
-        offer(whole.id, whole.encode(tiles, effort))
+        if not whole.is_costly:
+            offer(whole.id, whole.encode(tiles, effort))
     mappings = [side.mapping or default_mapping(tile, spec.bound) for tile in tiles]
     quantized = [
         quantize_tile(tile, spec.bound, mapping, blank=spec.blank)
@@ -149,8 +151,35 @@ def encode_tiles(
     ]
     for mapped in MAPPED_CODERS:
         if effort >= mapped.effort:
-            offer(mapped.id, mapped.encode_quantized(quantized, mappings, side, effort))
+            chosen = [
+                i
+                for i, tile in enumerate(quantized)
+                if mapped.leads
+                or effort >= THOROUGH
+                or mapped.estimate(tile, side) < _HOPE * len(best[i])
+            ]
+            streams = mapped.encode_quantized(
+                [quantized[i] for i in chosen], [mappings[i] for i in chosen], side, effort
+            )
+            offer(mapped.id, _spread(streams, chosen, len(tiles)))
+    for whole in WHOLE_TILE_CODERS:
+        if whole.is_costly:
+            chosen = [
+                i
+                for i, tile in enumerate(tiles)
+                if effort >= THOROUGH or whole.estimate(tile) < _HOPE * len(best[i])
+            ]
+            streams = whole.encode([tiles[i] for i in chosen], effort)
+            offer(whole.id, _spread(streams, chosen, len(tiles)))
     return best
+
+
+def _spread(streams: Sequence[bytes | None], places: Sequence[int], n: int) -> list[bytes | None]:
+    """Return a list of `n` with the streams in their places."""
+    out: list[bytes | None] = [None] * n
+    for i, stream in zip(places, streams, strict=True):
+        out[i] = stream
+    return out
 
 
 def decode_tiles(

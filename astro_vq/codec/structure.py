@@ -10,6 +10,7 @@ from astro_vq.codec.quantize import LOOP, SPLIT, Mapping, default_mapping, make_
 _COARSE = 8.0  # coarse steps per noise sigma of lossless floats
 _FEW_LEVELS = 0.5  # distinct values per pixel
 _LOOP_BOUND = 0.3  # of the noise sigma: at finer bounds a loop has nothing to win
+_LIKELY_LOOP_BOUND = 0.7
 _LOOP_STRIDE = 15
 _LOOP_SLACK = 0.01
 _USUAL = 0.99999
@@ -19,7 +20,9 @@ _MEDIAN_TO_SIGMA = 0.6745
 Values = npt.NDArray[Any]
 
 
-def candidate_mappings(tiles: list[Values], bound: float, blank: int | None) -> list[Mapping]:
+def candidate_mappings(
+    tiles: list[Values], bound: float, blank: int | None, *, thorough: bool = True
+) -> list[Mapping]:
     """Return mappings that may suit sample tiles of an image, the usual one first.
 
     Parameters
@@ -30,14 +33,18 @@ def candidate_mappings(tiles: list[Values], bound: float, blank: int | None) -> 
         Largest error; 0 is lossless.
     blank : int or None
         Stored integer of missing pixels.
+    thorough : bool
+        Name more than one where noise and bound alone tell which is likely to be best.
     """
     values = np.concatenate([tile.ravel() for tile in tiles])
     mappings = [default_mapping(values, bound)]
     if values.dtype.kind == "f" and not bound:
         sigma = _noise(tiles)
         if sigma > 0:
-            mappings = [Mapping(SPLIT, float(2.0 ** np.floor(np.log2(sigma / _COARSE)))), *mappings]
-    if values.dtype.kind == "f" and bound > _LOOP_BOUND * _noise(tiles):
+            split = Mapping(SPLIT, float(2.0 ** np.floor(np.log2(sigma / _COARSE))))
+            mappings = [split, *mappings] if thorough else [split]
+    lowest = _LOOP_BOUND if thorough else _LIKELY_LOOP_BOUND
+    if values.dtype.kind == "f" and bound > lowest * _noise(tiles):
         loop = _loop_mapping(values, bound)
         if loop is not None:
             mappings.append(loop)
