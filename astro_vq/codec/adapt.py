@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.coders import MAPPED_CODERS, MODELLED_EFFORT, THOROUGH, Spec
-from astro_vq.codec.engine_data import load_engine
+from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, Spec
 from astro_vq.codec.fit_scales import fit_scale_model
 from astro_vq.codec.fitted import reconstruct
 from astro_vq.codec.lattice import KINDS, Phase, count_levels
@@ -15,11 +14,9 @@ from astro_vq.codec.planes import Plane, middle
 from astro_vq.codec.predict import choose_weights, sample_phase
 from astro_vq.codec.quantize import LOOP, Mapping, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
-from astro_vq.codec.statistics import Integers, measure_statistics
 from astro_vq.codec.structure import candidate_mappings
 
 _FITTED_LEVELS = 4  # coarser ones hold too few pixels to pay for their weights
-_MEASURED_LEVELS = 2  # with statistics of their own
 # by effort: pixels of tiles to fit to, pixels of a phase, rounds of fits in a loop
 _FITTED_PIXELS = (150_000, 300_000, 500_000)
 _SCALED_LEVELS = 4  # with scale models of their own, where they pay
@@ -94,19 +91,13 @@ def _fit_stacks(
 ) -> Shared:
     """Return what is fitted to complete tiles, of which decoders know `stacks`."""
     shared = Shared(mapping)
-    modelled = effort >= MODELLED_EFFORT
     levels = max(count_levels(s.shape[1:]) for s in stacks)
     for level in range(min(levels, _FITTED_LEVELS)):
         deep = [i for i, s in enumerate(stacks) if count_levels(s.shape[1:]) > level]
         near, pixels = [stacks[i] for i in deep], [targets[i] for i in deep]
         for kind in range(KINDS):
-            parts = [
+            for n in range(4):
                 _fit(near, pixels, Phase(level, 4 * kind + n), shared, share, effort)
-                for n in range(4)
-            ]
-            if modelled and level < _MEASURED_LEVELS:
-                together = (np.concatenate(part) for part in zip(*parts, strict=True))
-                shared.statistics[level, kind] = measure_statistics(*together)
             if level < _SCALED_LEVELS:
                 weights = [shared.weights_of(Phase(level, 4 * kind + n)) for n in range(4)]
                 model = fit_scale_model(
@@ -131,18 +122,13 @@ def _fit(
     shared: Shared,
     share: float,
     effort: int,
-) -> tuple[Integers, ...]:
-    """Enter the weights of a phase if they pay; return predictions, scales and values."""
+) -> None:
+    """Enter the weights of a phase if they pay."""
     sample = sample_phase(stacks, phase, _SAMPLE[_pace(effort)], targets)
     pixels = round(share * sum(phase.pixels(s).size for s in stacks))
     weights = choose_weights(sample, shared.weights_of(phase), pixels, shared.loop)
     if weights is not None:
         shared.weights[phase] = weights
-    if effort < MODELLED_EFFORT:
-        return ()
-    prediction = sample.predict(shared.weights_of(phase))
-    tables = load_engine()[phase.kind].tables
-    return prediction, tables.context(sample.neighbours, prediction).scale, sample.values
 
 
 def _complete(tile: npt.NDArray[Any], mapping: Mapping, spec: Spec) -> npt.NDArray[np.int64] | None:

@@ -14,7 +14,6 @@ from astro_vq.codec.bytestream import ByteReader, little_endian, sized
 from astro_vq.codec.differences import DifferencedPlanes
 from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
 from astro_vq.codec.fitted import FittedPlanes
-from astro_vq.codec.modelled import ModelledPlanes
 from astro_vq.codec.numbers import pack_numbers, unpack_numbers
 from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PredictedPlanes
 from astro_vq.codec.quantize import SPLIT, Mapping, QuantizedTile, restore_tile
@@ -230,12 +229,6 @@ def _some_rows(n: int) -> slice:
 WHOLE_TILE_CODERS = (RawCoder(), ConstantCoder(), PcodecCoder())
 """Coders that take stored values as they are."""
 
-MODELLED_EFFORT = 10
-"""No effort is that high: the network coder is read, but not written.
-
-It is larger than the fitted one on nearly all images, and decodes about eighty times slower.
-"""
-
 THOROUGH = 7
 """From this effort on every coder is tried on every tile, whatever its estimate."""
 
@@ -243,10 +236,9 @@ MAPPED_CODERS = (
     MappedCoder(6, FittedPlanes(), leads=True),
     MappedCoder(2, PredictedPlanes()),
     MappedCoder(4, PackedPlanes()),
-    MappedCoder(5, ModelledPlanes(), effort=MODELLED_EFFORT),
     MappedCoder(7, DifferencedPlanes(), effort=3),
 )
-"""Coders that take quantised tiles."""
+"""Coders that take quantised tiles; id 5 was never in a release and stays free."""
 
 CODERS: dict[int, PixelDecoder] = {c.id: c for c in (*WHOLE_TILE_CODERS, *MAPPED_CODERS)}
 

@@ -7,16 +7,16 @@ from astro_vq.codec.lattice import Phase
 from astro_vq.codec.predict import NEAREST_FOUR, Weights, decode_weights, encode_weights
 from astro_vq.codec.quantize import LOOP, Mapping
 from astro_vq.codec.scale_models import decode_scales, encode_scales
-from astro_vq.codec.statistics import Integers, decode_statistics, encode_statistics
 from astro_vq.entropy.local_scale import ScaleModel
 from astro_vq.errors import FormatError
 
 _VERSION = 1
+_RESERVED = b"\0"
 
 
 @dataclasses.dataclass(frozen=True)
 class Shared:
-    """What tiles may rely on: mapping, predictor weights and statistics, each possibly absent.
+    """What tiles may rely on: mapping, predictor weights and scales, each possibly absent.
 
     Parameters
     ----------
@@ -24,15 +24,12 @@ class Shared:
         How integers become values, unless a tile brings its own.
     weights : dict of Phase to ndarray of int64, shape (25,)
         Predictor weights; see `weights_of`.
-    statistics : dict of (level, kind) to ndarray of int64, shape (8,)
-        Of the finest levels; see `statistics_of`.
     scales : dict of (level, kind) to ScaleModel
-        Likewise, for the coder that is fitted to the image; see `scale_model_of`.
+        For the coder that is fitted to the image; see `scale_model_of`.
     """
 
     mapping: Mapping | None = None
     weights: dict[Phase, Weights] = dataclasses.field(default_factory=dict)
-    statistics: dict[tuple[int, int], Integers] = dataclasses.field(default_factory=dict)
     scales: dict[tuple[int, int], ScaleModel] = dataclasses.field(default_factory=dict)
 
     @property
@@ -52,16 +49,6 @@ class Shared:
                 return found
         return NEAREST_FOUR
 
-    def statistics_of(self, phase: Phase) -> Integers | None:
-        """Return the statistics of a phase, or None if there are none at all.
-
-        Levels coarser than those measured use the coarsest that was.
-        """
-        if not self.statistics:
-            return None
-        coarsest = max(level for level, _ in self.statistics)
-        return self.statistics[min(phase.level, coarsest), phase.kind]
-
     def scale_model_of(self, phase: Phase) -> ScaleModel:
         """Return the scale model of a phase; there must be some.
 
@@ -77,12 +64,8 @@ class Shared:
         """Return the side information as bytes."""
         head = bytes([_VERSION, self.mapping is not None])
         mapping = self.mapping.to_bytes() if self.mapping else b""
-        parts = (
-            encode_weights(self.weights),
-            encode_statistics(self.statistics),
-            encode_scales(self.scales),
-        )
-        return head + mapping + b"".join(parts)
+        weights, scales = encode_weights(self.weights), encode_scales(self.scales)
+        return head + mapping + weights + _RESERVED + scales
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> "Shared":
@@ -101,7 +84,8 @@ class Shared:
             raise FormatError(f"pixel side information of version {version}, known is {_VERSION}")
         mapping = Mapping.read(reader) if reader.byte() else None
         weights = decode_weights(reader)
-        statistics = decode_statistics(reader)
+        if reader.take(1) != _RESERVED:
+            raise FormatError("damaged pixel side information: its reserved byte is not zero")
         scales = decode_scales(reader)
         reader.finish()
-        return cls(mapping, weights, statistics, scales)
+        return cls(mapping, weights, scales)
