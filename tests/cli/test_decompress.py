@@ -18,7 +18,7 @@ def run(*arguments):
 def image(tmp_path):
     """A lossless compressed image, its original moved away."""
     path = tmp_path / "sky.fits"
-    pixels = np.random.default_rng(1).normal(100, 8, (300, 280)).astype(np.float32)
+    pixels = np.random.default_rng(1).normal(100, 8, (512, 512)).astype(np.float32)
     fits.PrimaryHDU(pixels).writeto(path)
     assert run("compress", path, "--lossless", "--no-tokens").exit_code == 0
     return path.rename(tmp_path / "original.fits")
