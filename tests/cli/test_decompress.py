@@ -1,6 +1,8 @@
 """astro-vq decompress: names, sections, refusals, damage."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +16,21 @@ def run(*arguments):
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
-@pytest.fixture
-def image(tmp_path):
-    """A lossless compressed image, its original moved away."""
-    path = tmp_path / "sky.fits"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with an image of four tiles, and a lossless compressed file of it."""
+    folder = tmp_path_factory.mktemp("made")
     pixels = np.random.default_rng(1).normal(100, 8, (512, 512)).astype(np.float32)
-    fits.PrimaryHDU(pixels).writeto(path)
-    assert run("compress", path, "--lossless", "--no-tokens").exit_code == 0
-    return path.rename(tmp_path / "original.fits")
+    fits.PrimaryHDU(pixels).writeto(folder / "sky.fits")
+    assert run("compress", folder / "sky.fits", "--lossless", "--no-tokens").exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def image(made, tmp_path):
+    """The original under another name, beside a copy of the compressed file."""
+    shutil.copy(made / "sky.fits.avq", tmp_path)
+    return Path(shutil.copy(made / "sky.fits", tmp_path / "original.fits"))
 
 
 @pytest.mark.parametrize(
