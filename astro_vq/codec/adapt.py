@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, Spec
+from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, Spec
 from astro_vq.codec.fit_scales import fit_scale_model
 from astro_vq.codec.fitted import reconstruct
 from astro_vq.codec.lattice import KINDS, Phase, count_levels
@@ -53,6 +53,9 @@ def _trial_size(tiles: Sequence[npt.NDArray[Any]], shared: Shared, spec: Spec, e
     mapping = shared.mapping or default_mapping(tiles[0], spec.bound)
     quantized = [quantize_tile(t, spec.bound, mapping, blank=spec.blank) for t in tiles]
     sizes = [tile.nbytes for tile in tiles]
+    for whole in WHOLE_TILE_CODERS:
+        plain = whole.encode(tiles, effort)
+        sizes = [min(n, len(s)) if s else n for n, s in zip(sizes, plain, strict=True)]
     for coder in MAPPED_CODERS:
         if coder.effort <= min(effort, 8):
             streams = coder.encode_quantized(quantized, [mapping] * len(tiles), shared, effort)

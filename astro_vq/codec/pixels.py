@@ -18,7 +18,7 @@ from astro_vq.codec.quantize import default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 
-_HOPE = 1.15  # coders whose estimate is larger than this times the best so far are left out
+_HOPE = 1.2  # coders whose estimate is larger than this times the best so far are left out
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 DTYPES = (*_INTEGERS, "float32", "float64")
 
@@ -162,12 +162,13 @@ def encode_tiles(
                 [quantized[i] for i in chosen], [mappings[i] for i in chosen], side, effort
             )
             offer(mapped.id, _spread(streams, chosen, len(tiles)))
+    always = effort >= THOROUGH or (spec.is_float and spec.is_lossless)
     for whole in WHOLE_TILE_CODERS:
         if whole.is_costly:
             chosen = [
                 i
                 for i, tile in enumerate(tiles)
-                if effort >= THOROUGH or whole.estimate(tile) < _HOPE * len(best[i])
+                if always or whole.estimate(tile) < _HOPE * len(best[i])
             ]
             streams = whole.encode([tiles[i] for i in chosen], effort)
             offer(whole.id, _spread(streams, chosen, len(tiles)))
