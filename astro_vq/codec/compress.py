@@ -61,7 +61,7 @@ def compress(
     effort : int
         1 (fast) to 9 (small).
     tile_size : int
-        Side of a tile in pixels; with tokens a multiple of the model's stride.
+        Side of a tile in pixels: a multiple of 8.
     embed_model : bool
         Put the model into the file.
     device : str
@@ -117,7 +117,7 @@ def compress(
         headers = _image_headers(fits_file, given.label)
         windowed = None
         if tokens:
-            windowed = _load(str(model), device, tile_size)
+            windowed = _load(str(model), device)
             _check_bands(windowed, headers, given.label)
         work = Compression(file, fits_file, given, request, windowed)
         work.run(headers, effort=effort, tile_size=tile_size, embed_model=embed_model)
@@ -140,17 +140,11 @@ def _image_headers(source: FitsFile, label: str) -> dict[int, ImageHeader]:
     return headers
 
 
-def _load(model: str, device: str, tile_size: int) -> "WindowedModel":
+def _load(model: str, device: str) -> "WindowedModel":
     from astro_vq.checkpoint import load_model  # torch only when it is needed
     from astro_vq.codec.windows import WindowedModel, choose_device
 
-    windowed = WindowedModel(load_model(model, device=choose_device(device)))
-    if tile_size % windowed.layer.stride:
-        raise ValueError(
-            f"tile_size must be a multiple of the model's stride {windowed.layer.stride}, got "
-            f"{tile_size}"
-        )
-    return windowed
+    return WindowedModel(load_model(model, device=choose_device(device)))
 
 
 def _check_bands(model: "WindowedModel", headers: dict[int, ImageHeader], label: str) -> None:

@@ -34,7 +34,7 @@ ORIGINAL_KINDS = IMAGE + PLAIN + SUMMED + WRAPPED
 SIDE_PLANE = -1
 """Number of plane that marks the row of side information."""
 
-LARGEST_TILE = 2**22
+LARGEST_TILE = 2**24
 """Pixels of the largest tile that a reader takes."""
 
 CHUNK_BYTES = 2**20

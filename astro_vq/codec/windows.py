@@ -21,6 +21,9 @@ from astro_vq.types import TokenModel
 WINDOW = 512
 """Pixels on a side of the windows that a model sees, without their halo; never changes results."""
 
+_ALIGNMENT = 8
+"""What the sides of tiles are multiples of, unless they span the image."""
+
 ReadPixels = Callable[[slice, slice], NDArray[np.floating]]
 """Returns pixels (C, ny, nx), in the unit of the image and NaN where missing, of a rectangle."""
 
@@ -71,6 +74,11 @@ class WindowedModel:
             raise ModelMismatchError(
                 f"model {loaded.name!r} takes images of {loaded.config.model.image_size} pixels "
                 "only; take a convolutional one (network compact or oord)"
+            )
+        if _ALIGNMENT % loaded.model.stride:
+            raise ModelMismatchError(
+                f"model {loaded.name!r} has a stride of {loaded.model.stride} pixels; tiles hold "
+                f"whole tokens only where that divides {_ALIGNMENT}"
             )
         self.loaded = loaded
         self._model = cast(TokenModel, loaded.model)

@@ -540,10 +540,10 @@ def test_a_model_of_three_bands_takes_cubes_of_three_planes(three_band_model, sk
         assert np.abs(file.data[finite] - cube[finite]).max() <= 0.5
 
 
-def test_a_tile_that_cuts_tokens_is_refused(token_model, sky_image, monkeypatch):
-    monkeypatch.setattr("astro_vq.codec.compress._check_options", lambda *_, **__: None)
-    with pytest.raises(ValueError, match="multiple of the model's stride 4, got 250"):
-        astro_vq.compress(sky_image, io.BytesIO(), model=token_model, tile_size=250)
+def test_a_model_whose_tokens_tiles_would_cut_is_refused(token_model, sky_image, monkeypatch):
+    monkeypatch.setattr("astro_vq.codec.windows._ALIGNMENT", 6)
+    with pytest.raises(ModelMismatchError, match="stride of 4 pixels"):
+        astro_vq.compress(sky_image, io.BytesIO(), model=token_model)
 
 
 @pytest.mark.parametrize(

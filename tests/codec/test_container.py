@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from astro_vq.codec.container import (
     LARGEST_SIDE,
+    LARGEST_TILE,
     Layout,
     TileGrid,
     chunk_crc,
@@ -83,6 +84,13 @@ def test_the_tiles_of_a_rectangle_are_those_that_touch_it(shape, data):
 def test_narrow_images_get_longer_tiles(shape, tile):
     grid = TileGrid.for_shape(shape, 256)
     assert (grid.tile_height, grid.tile_width) == tile
+
+
+@pytest.mark.parametrize("side", [2048, 2049, 3000, 3071, 3072, 5000])
+def test_the_largest_tiles_are_not_too_large_to_read(side):
+    grid = TileGrid.for_shape((side, side), 2048)
+    assert grid.tile_height * grid.tile_width <= LARGEST_TILE
+    assert grid.rows == 1 or grid.tile_height % 8 == 0
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (0, 5), (5, 0), (3, 0, 5), (0, 4, 4)])

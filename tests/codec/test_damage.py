@@ -24,8 +24,8 @@ def make_original() -> bytes:
     header["OBJECT"] = "M31"
     header["lowercas"] = 1
     hdus = [
-        fits.PrimaryHDU(rng.normal(100, 4, (70, 60)).astype("f4"), header),
-        fits.ImageHDU(rng.integers(0, 60, (2, 40, 40)).astype("i2"), name="CTS"),
+        fits.PrimaryHDU(rng.normal(100, 4, (96, 60)).astype("f4"), header),
+        fits.ImageHDU(rng.integers(0, 60, (2, 56, 56)).astype("i2"), name="CTS"),
         table,
     ]
     file = io.BytesIO()
@@ -149,7 +149,7 @@ def test_a_damaged_tile_of_integers_becomes_zero():
     content[start + int(rows["stream"][5][1]) + 1] ^= 0x10
     back, result = unpack(bytes(content), keep_going=True)
     assert result.damaged[0].startswith(
-        "HDU 1 (CTS): tile 5 is damaged (plane 1, rows 0:32, columns 32:40)"
+        "HDU 1 (CTS): tile 5 is damaged (plane 1, rows 0:32, columns 32:56)"
     )
     with fits.open(io.BytesIO(back)) as found, fits.open(io.BytesIO(ORIGINAL)) as due:
         assert (found[1].data[1, :32, 32:] == 0).all()
