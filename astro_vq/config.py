@@ -368,6 +368,31 @@ class TrainingConfig(_Checked):
 
 
 @dataclass(frozen=True)
+class PriorConfig(_Checked):
+    """Size of a PixelCNN over token maps.
+
+    Parameters
+    ----------
+    width : int
+        Channels of each stack.
+    layers : int
+        Gated layers.
+    radius : int
+        Positions that each layer looks to each side.
+    context : int
+        Channels in which a map sees the map above it (models with two levels).
+    """
+
+    width: int = 64
+    layers: int = 6
+    radius: int = 1
+    context: int = 32
+
+    def _check(self) -> None:
+        self._need_positive("width", "layers", "radius", "context")
+
+
+@dataclass(frozen=True)
 class RunConfig(_Checked):
     """Everything that a training run was told.
 

@@ -139,19 +139,14 @@ class VQVAE2(Model):
         features = self._features(pixels)
         top = self.top.indices(self.to_top(features))
         bottom = self.bottom.indices(self._bottom_latents(features, self.top.lookup(top)))
-        batch, depth, height, width = top.shape
-        blocks = bottom.view(batch, depth, height, 2, width, 2).permute(0, 3, 5, 1, 2, 4)
-        return torch.cat([top, blocks.reshape(batch, 4 * depth, height, width)], 1)
+        return join_levels(top, bottom)
 
     def decode_indices(self, indices: Tensor) -> Tensor:
         """Return the mean image (B, C, H, W), network units, of code indices (B, 5 K, h, w)."""
         if indices.dim() != 4 or indices.shape[1] != self.depth:
             raise ValueError(f"indices must be (B, {self.depth}, h, w), got {tuple(indices.shape)}")
-        batch, _, height, width = indices.shape
-        depth = self.bottom.depth
-        blocks = indices[:, depth:].reshape(batch, 2, 2, depth, height, width)
-        bottom = blocks.permute(0, 3, 4, 1, 5, 2).reshape(batch, depth, 2 * height, 2 * width)
-        merged = self._merge(self.top.lookup(indices[:, :depth]), self.bottom.lookup(bottom))
+        top, bottom = split_levels(indices)
+        merged = self._merge(self.top.lookup(top), self.bottom.lookup(bottom))
         return self.likelihood.mean(self.decode(merged))
 
     def reconstruct(self, pixels: Tensor) -> Tensor:
@@ -187,3 +182,27 @@ class VQVAE2(Model):
                 **terms,
             },
         )
+
+
+def join_levels(top: Tensor, bottom: Tensor) -> Tensor:
+    """Return one map (B, 5 K, h, w) of the maps of two levels.
+
+    Parameters
+    ----------
+    top : Tensor (B, K, h, w)
+        Indices of the top.
+    bottom : Tensor (B, K, 2 h, 2 w)
+        Indices of the bottom.
+    """
+    batch, depth, height, width = top.shape
+    blocks = bottom.view(batch, depth, height, 2, width, 2).permute(0, 3, 5, 1, 2, 4)
+    return torch.cat([top, blocks.reshape(batch, 4 * depth, height, width)], 1)
+
+
+def split_levels(indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return top (B, K, h, w) and bottom (B, K, 2 h, 2 w) of one map (B, 5 K, h, w)."""
+    batch, slots, height, width = indices.shape
+    depth = slots // 5
+    blocks = indices[:, depth:].reshape(batch, 2, 2, depth, height, width)
+    bottom = blocks.permute(0, 3, 4, 1, 5, 2).reshape(batch, depth, 2 * height, 2 * width)
+    return indices[:, :depth], bottom
