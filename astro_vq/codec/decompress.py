@@ -48,7 +48,7 @@ def decompress(
 
     Parameters
     ----------
-    source : path or binary file object
+    source : path, URL or binary file object
         The `.avq` file.
     output : path or binary file object, optional
         Where to write; the name without ``.avq`` when left out. A file object must be readable
@@ -88,8 +88,7 @@ def decompress(
     if output is not None:
         check_apart(source, output)
     with contextlib.ExitStack() as stack:
-        file, label, size = stack.enter_context(opened(source))
-        stored = StoredFile(file, label, strict=not keep_going)
+        stored = StoredFile(stack.enter_context(opened(source)), strict=not keep_going)
         if output is None:
             output = decompressed_name(source)
         target = stack.enter_context(open_output(output, overwrite=overwrite))
@@ -102,9 +101,9 @@ def decompress(
         written = target.tell() - start
     damaged = (*stored.problems, *work.damaged)
     return DecompressionResult(
-        input=label,
+        input=stored.name,
         output=label_of(output),
-        input_bytes=size,
+        input_bytes=stored.size,
         output_bytes=written,
         seconds=time.perf_counter() - started,
         damaged=tuple(dict.fromkeys(damaged)),

@@ -1,7 +1,7 @@
 """Finding the model that a file names, when its tokens are to be decoded."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from astro_vq.codec.kept import read_model
 from astro_vq.codec.stored import StoredFile
@@ -36,6 +36,9 @@ class ModelSource:
         self._asked = model
         self._device = device
         self._loaded: WindowedModel | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_loaded": None}  # loaded again where it is needed
 
     @property
     def name(self) -> str:

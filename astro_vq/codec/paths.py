@@ -3,14 +3,16 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from astro_vq.codec.container import SUFFIX
 from astro_vq.io.atomic import atomic_writer
+from astro_vq.io.byte_source import ByteSource, is_url, name_of, open_bytes
 
 File = str | os.PathLike[str] | BinaryIO
-"""A name or an open binary file."""
+"""A name, a URL (of an `.avq` file that is read), or an open binary file."""
 
 _PACKED = (".gz", ".bz2", ".fz")
 
@@ -22,7 +24,7 @@ def compressed_name(path: Path) -> Path:
 
 
 def decompressed_name(source: File) -> Path:
-    """Return ``image.fits`` for ``image.fits.avq``.
+    """Return ``image.fits`` for ``image.fits.avq``; that of a URL is in the current folder.
 
     Raises
     ------
@@ -30,6 +32,8 @@ def decompressed_name(source: File) -> Path:
         The name does not end in ``.avq``.
     """
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    if is_url(name):
+        name = url_name(name)
     if not name.lower().endswith(SUFFIX):
         raise ValueError(f"name the output: {name or 'the source'} does not end in {SUFFIX}")
     path = Path(name[: -len(SUFFIX)])
@@ -46,26 +50,27 @@ def check_apart(source: object, output: File) -> None:
     """
     if not isinstance(source, str | os.PathLike) or not isinstance(output, str | os.PathLike):
         return
-    if Path(output).exists() and Path(source).samefile(output):
+    if not is_url(source) and Path(output).exists() and Path(source).samefile(output):
         raise ValueError(f"{output} is the input; choose another name for the output")
 
 
 def label_of(file: File) -> str:
     """Return what to call a file in results and messages."""
     if isinstance(file, str | os.PathLike):
-        return str(Path(file))
-    name = getattr(file, "name", None)
-    return name if isinstance(name, str) else "<file object>"
+        return os.fspath(file) if is_url(file) else str(Path(file))
+    return name_of(file)
+
+
+def url_name(url: str) -> str:
+    """Return the file name at the end of a URL."""
+    return unquote(PurePosixPath(urlsplit(url).path).name)
 
 
 @contextlib.contextmanager
-def opened(source: File) -> Iterator[tuple[BinaryIO, str, int]]:
-    """Open an `.avq` file and give it with its name and size."""
-    if isinstance(source, str | os.PathLike):
-        with Path(source).open("rb") as file:
-            yield file, label_of(source), file.seek(0, os.SEEK_END)
-        return
-    yield source, label_of(source), source.seek(0, os.SEEK_END)
+def opened(source: File) -> Iterator[ByteSource]:
+    """Open an `.avq` file to read, by name, by URL, or as it is open already."""
+    with contextlib.closing(open_bytes(source)) as bytes_source:
+        yield bytes_source
 
 
 @contextlib.contextmanager

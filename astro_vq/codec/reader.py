@@ -1,8 +1,7 @@
 """Reading `.avq` files from Python: `open`, whole images, sections, tokens, previews."""
 
-import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,23 +14,23 @@ from astro_vq.codec.reader_hdu import AvqHDU
 from astro_vq.codec.section import Section
 from astro_vq.codec.stored import StoredFile
 from astro_vq.errors import DataError
+from astro_vq.io.byte_source import ByteSource, open_bytes
 
 
 class AvqFile:
     """An open `.avq` file. What is asked of it as a whole is that of its first image.
 
+    Headers have been read and checked; tiles are read when they are asked for. A file that was
+    opened by name or URL can be pickled, and is opened again by whoever reads from the copy.
+
     Parameters
     ----------
-    file : binary file object
-        Seekable.
-    name : str
-        For messages.
+    source : ByteSource
+        The bytes.
     model : str or path, optional
         Model to decode tokens with, instead of the one that the file names; same hash.
     device : str
         Where the model runs.
-    owns_file : bool
-        Whether `close` closes the file.
 
     Attributes
     ----------
@@ -46,15 +45,12 @@ class AvqFile:
 
     def __init__(
         self,
-        file: BinaryIO,
-        name: str,
+        source: ByteSource,
         *,
         model: str | os.PathLike[str] | None = None,
         device: str = "auto",
-        owns_file: bool = False,
     ) -> None:
-        self._owns_file = owns_file
-        self._stored = StoredFile(file, name)
+        self._stored = StoredFile(source)
         self._models = ModelSource(self._stored, model=model, device=device)
         self.hdus = tuple(AvqHDU(self._stored, hdu, self._models) for hdu in self._stored.hdus)
 
@@ -66,8 +62,7 @@ class AvqFile:
 
     def close(self) -> None:
         """Close the file, unless it was open before."""
-        if self._owns_file:
-            self._stored.close()
+        self._stored.close()
 
     def __len__(self) -> int:
         return len(self.hdus)
@@ -121,6 +116,19 @@ class AvqFile:
         return self.image.section
 
     @property
+    def wcs(self) -> Any:  # noqa: ANN401 - astropy has no types
+        """See `AvqHDU.wcs`."""
+        return self.image.wcs
+
+    def section_wcs(self, key: Any) -> Any:  # noqa: ANN401 - whatever stands in square brackets
+        """See `AvqHDU.section_wcs`."""
+        return self.image.section_wcs(key)
+
+    def to_dask(self, *, chunks: Any = None) -> Any:  # noqa: ANN401 - dask is an extra
+        """See `AvqHDU.to_dask`."""
+        return self.image.to_dask(chunks=chunks)
+
+    @property
     def data(self) -> NDArray[Any]:
         """See `AvqHDU.data`."""
         return self.image.data
@@ -164,17 +172,21 @@ def open(
     *,
     model: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    storage_options: Mapping[str, Any] | None = None,
 ) -> AvqFile:
-    """Open an `.avq` file.
+    """Open an `.avq` file, reading its headers and nothing else.
 
     Parameters
     ----------
     source : path, URL or binary file object
-        URLs (``https://``, ``s3://``) need the package fsspec.
+        URLs (``https://``, ``s3://``) need the extra ``astro-vq[remote]``, and what fsspec needs
+        for their kind.
     model : str or path, optional
         Model to decode tokens with, instead of the one that the file names; same hash.
     device : str
         Where the model runs.
+    storage_options : mapping, optional
+        What fsspec's file system needs to know for a URL, such as ``{"anon": True}``.
 
     Returns
     -------
@@ -185,26 +197,14 @@ def open(
     ------
     FormatError
         The file is no `.avq` file, or damaged.
+    DataError
+        A package that the URL needs is not installed.
     OSError
         It cannot be opened.
     """
-    if not isinstance(source, str | os.PathLike):
-        label = getattr(source, "name", None)
-        shown = label if isinstance(label, str) else "<file object>"
-        return AvqFile(source, shown, model=model, device=device)
-    name = os.fspath(source)
-    file = _open_url(name) if "://" in name else io.FileIO(name)
+    opened = open_bytes(source, storage_options=storage_options)
     try:
-        return AvqFile(file, name, model=model, device=device, owns_file=True)
+        return AvqFile(opened, model=model, device=device)
     except BaseException:
-        file.close()
+        opened.close()
         raise
-
-
-def _open_url(url: str) -> BinaryIO:
-    try:
-        import fsspec  # type: ignore[import-untyped]  # an optional package
-    except ImportError as err:
-        raise DataError(f"{url}: install the package fsspec to read URLs") from err
-    file: BinaryIO = fsspec.open(url, "rb").open()
-    return file

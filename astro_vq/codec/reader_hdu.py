@@ -9,7 +9,9 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from astro_vq.codec.container import IMAGE
+from astro_vq.codec.coordinates import section_wcs, whole_wcs
 from astro_vq.codec.kept import read_original_header
+from astro_vq.codec.lazy import dask_array
 from astro_vq.codec.models import ModelSource
 from astro_vq.codec.section import Section
 from astro_vq.codec.stored import StoredFile, StoredHDU
@@ -94,7 +96,64 @@ class AvqHDU:
     @property
     def section(self) -> Section:
         """The image, to be indexed: reads and decodes only the tiles that are needed."""
-        return Section(self.shape, self._read_plane, self.dtype)
+        return Section(self.shape, self._read_plane, self.dtype, self._whole_wcs)
+
+    @property
+    def wcs(self) -> Any:  # noqa: ANN401 - astropy has no types
+        """World coordinates (astropy.wcs.WCS) of the image, those of its header."""
+        return self._whole_wcs()
+
+    def section_wcs(self, key: Any) -> Any:  # noqa: ANN401 - whatever stands in square brackets
+        """Return the world coordinates of ``section[key]``.
+
+        Parameters
+        ----------
+        key : int, slice, Ellipsis, or tuple of them
+            As given to `section`.
+
+        Returns
+        -------
+        astropy.wcs.WCS
+            Pixel k of the section lies where its pixel lies in the image. An axis that `key` drops
+            is fixed; what comes back is then one of astropy's sliced WCS.
+
+        Raises
+        ------
+        ValueError
+            A step is negative, or is not 1 where the coordinates have distortions.
+        """
+        return section_wcs(self.wcs, self.shape, key)
+
+    def to_dask(self, *, chunks: Any = None) -> Any:  # noqa: ANN401 - dask is an extra
+        """Return the image as a `dask.array` that decodes chunk by chunk.
+
+        Parameters
+        ----------
+        chunks : int, tuple or str, optional
+            As dask takes them; one tile by default. Multiples of the tiles are decoded faster.
+
+        Returns
+        -------
+        dask.array.Array
+            It goes to other processes and machines when the file was opened by name or URL.
+
+        Raises
+        ------
+        DataError
+            dask is not installed.
+        """
+        image = self._need_image()
+        if chunks is None:
+            grid = image.table.grid
+            tile = grid.tile_height, grid.tile_width
+            chunks = (*(1 for _ in self.shape[:-2]), *tile[2 - len(self.shape[-2:]) :])
+        checksum = self._hdu.keywords.text("CHECKSUM", default="")
+        label = (self._file.name, self.index, self._file.size, checksum)
+        return dask_array(self.section, chunks, label, self._hdu.where)
+
+    def _whole_wcs(self) -> Any:  # noqa: ANN401 - astropy has no types
+        self._need_image()
+        return whole_wcs(self.header)
 
     @property
     def data(self) -> NDArray[Any]:

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
+
+from astro_vq.errors import DataError
 
 ReadPlane = Callable[[int, slice, slice], NDArray[Any]]
 """Returns a rectangle of a plane."""
@@ -37,8 +40,11 @@ class AxisRange(NamedTuple):
         return slice(None, None, self.step)
 
 
-class Section:
+class Section(fits.Section):  # type: ignore[misc]  # so that Cutout2D leaves it lazy
     """An image to be indexed like an array, with integers, slices and ``...``.
+
+    Reads and decodes only the tiles that an index touches. It may be used by several threads,
+    and pickled when its file was opened by name or URL.
 
     Parameters
     ----------
@@ -48,20 +54,73 @@ class Section:
         Gives rectangles of planes.
     dtype : dtype
         Of the result.
+    wcs : callable, optional
+        Gives the coordinates of the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.arange(12).reshape(3, 4)
+    >>> section = Section(image.shape, lambda plane, ys, xs: image[ys, xs], image.dtype)
+    >>> section[1:, ::2].tolist()
+    [[4, 6], [8, 10]]
     """
 
-    def __init__(self, shape: tuple[int, ...], read: ReadPlane, dtype: np.dtype[Any]) -> None:
-        self.shape = shape
-        self.dtype = dtype
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        read: ReadPlane,
+        dtype: np.dtype[Any],
+        wcs: Callable[[], Any] | None = None,
+    ) -> None:
+        self._shape = shape
+        self._dtype = dtype
         self._read = read
+        self._wcs = wcs
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of what an index gives."""
+        return self._dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._shape)
+
+    @property
+    def wcs(self) -> Any:  # noqa: ANN401 - astropy has no types
+        """Coordinates of the image, where Cutout2D looks for them.
+
+        Raises
+        ------
+        DataError
+            The section was made without any.
+        """
+        if self._wcs is None:
+            raise DataError("this section was made without coordinates")
+        return self._wcs()
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: ANN401
+        if copy is False:
+            raise ValueError("an image that is compressed cannot be had without a copy")
+        return np.asarray(self[...], dtype)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:  # noqa: ANN401
-        axes = parse_key(key, self.shape)
+        axes = parse_key(key, self._shape)
         if len(axes) == 1:
             axes = [AxisRange(0, 0, 1), *axes]
         *leading, rows, columns = axes
         inside = (rows.inside, columns.inside)
-        planes = _plane_numbers(leading, self.shape[:-2])
+        planes = _plane_numbers(leading, self._shape[:-2])
         kept = tuple(axis.length for axis in leading if axis.step)
         shape = kept + tuple(axis.length for axis in (rows, columns) if axis.step)
         out = np.empty((len(planes), *shape[len(kept) :]), self.dtype)

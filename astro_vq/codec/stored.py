@@ -4,11 +4,8 @@ Nothing here decodes pixels. Headers are checked against their checksum when the
 so that a damaged bound or a damaged shape is never taken for a good one; data are read when asked.
 """
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from astro_vq.codec.container import (
     FORMAT_VERSION,
@@ -19,6 +16,7 @@ from astro_vq.codec.header import LARGEST_HEADER
 from astro_vq.codec.keywords import Keywords
 from astro_vq.codec.tokens import LARGEST_CODES, TokenLayer
 from astro_vq.errors import FormatError
+from astro_vq.io.byte_source import ByteSource
 from astro_vq.io.cards import BLOCK_BYTES, find_end, padded_size, split_cards
 from astro_vq.io.checksum import ALL_ONES, RunningSum, sum_bytes
 
@@ -64,10 +62,8 @@ class StoredFile:
 
     Parameters
     ----------
-    file : binary file object
-        Seekable; stays open.
-    name : str
-        For messages.
+    source : ByteSource
+        The bytes; stays open.
     strict : bool
         Raise on any damage; otherwise go on with what is left and list it in `problems`.
 
@@ -77,12 +73,12 @@ class StoredFile:
         The file is no `.avq` file, of a newer version, or (`strict`) damaged or cut off.
     """
 
-    def __init__(self, file: BinaryIO, name: str, *, strict: bool = True) -> None:
-        self.name = name
+    def __init__(self, source: ByteSource, *, strict: bool = True) -> None:
+        self.name = name = source.name
         self.problems: list[str] = []
-        self._file = file
+        self._source = source
         self._strict = strict
-        self.size = file.seek(0, os.SEEK_END)
+        self.size = source.size
         primary = self._read_hdu(0, -1, "", f"{name}: primary header")
         self.globals = primary.keywords
         if "AVQVERS" not in self.globals:
@@ -154,11 +150,16 @@ class StoredFile:
         if offset < 0 or size < 0:
             raise FormatError(f"{where}: damaged: impossible place in the file")
         self.check_there(offset + size, where)
-        self._file.seek(offset)
-        data = self._file.read(size)
+        data = self._source.read(offset, size)
         if len(data) != size:
             raise FormatError(f"{where}: the file is cut off")
         return data
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Say which bytes (first, number) will be read next; impossible ones are left out."""
+        self._source.prefetch(
+            [(first, n) for first, n in ranges if first >= 0 < n and first + n <= self.size]
+        )
 
     def check_there(self, end: int, where: str) -> None:
         """Check that the file is at least this long.
@@ -264,5 +265,4 @@ class StoredFile:
 
     def close(self) -> None:
         """Close the file."""
-        with contextlib.suppress(OSError):
-            self._file.close()
+        self._source.close()

@@ -200,6 +200,7 @@ class StoredImage:
         """Decode the pixel streams of some tiles; damaged ones are filled."""
         out: dict[int, NDArray[Any]] = {}
         streams: dict[int, bytes] = {}
+        self.table.announce(numbers, "PIXELS")
         for number in numbers:
             try:
                 stream = self.table.stream(number, "PIXELS")

@@ -1,7 +1,8 @@
 """The table of tiles of one image: rows and streams, each checked before it is believed."""
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -184,6 +185,32 @@ class TileTable:
         )
         return np.frombuffer(data, self.layout.dtype)
 
+    def announce(self, numbers: Sequence[int], column: str) -> None:
+        """Have rows and streams of some tiles fetched together, where asking one by one is slow.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Numbers of tiles, ascending.
+        column : {'TOKENS', 'PIXELS'}
+            Which streams.
+        """
+        breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+        runs = [
+            range(run[0], run[-1] + 1) for run in np.split(np.array(numbers), breaks) if run.size
+        ]
+        width = self.layout.dtype.itemsize
+        first = self.hdu.offset
+        self._file.prefetch([(first + run.start * width, len(run) * width) for run in runs])
+        places: list[tuple[int, int]] = []
+        with contextlib.suppress(FormatError):  # whoever reads the tiles reports it
+            for run in runs:
+                places += [
+                    (self._heap + int(offset), int(length))
+                    for length, offset in self.rows(run)[column]
+                ]
+        self._file.prefetch(places)
+
     def stream(self, number: int, column: str) -> bytes:
         """Return a stream of a tile.
 
@@ -208,13 +235,18 @@ class TileTable:
         if tuple(map(int, row["TILE"])) != tuple(tile):
             raise FormatError("its row of the table is damaged")
         length, offset = (int(value) for value in row[column])
-        table = self.layout.dtype.itemsize * (self._rows + self._has_side)
-        if length < 0 or offset < 0 or table + offset + length > self.hdu.size:
+        place = self._heap + offset
+        if length < 0 or offset < 0 or place + length > self.hdu.offset + self.hdu.size:
             raise FormatError("its row of the table is damaged")
-        stream = self._file.read(self.hdu.offset + table + offset, length, "its stream")
+        stream = self._file.read(place, length, "its stream")
         if tile_crc(tile, stream) != int(row["CRC"][self.layout.streams.index(column)]):
             raise FormatError(f"the CRC of its {column.lower()} is wrong")
         return stream
+
+    @property
+    def _heap(self) -> int:
+        """Where in the file the streams begin."""
+        return self.hdu.offset + self.layout.dtype.itemsize * (self._rows + self._has_side)
 
     def report(self, number: int, err: FormatError, on_damage: OnDamage | None) -> None:
         """Tell of a damaged tile, or raise when nobody wants to be told.

@@ -96,17 +96,19 @@ class StoredTokens:
         y_pixels = slice(ys.start * stride, min(ys.stop * stride, self._grid.height))
         x_pixels = slice(xs.start * stride, min(xs.stop * stride, self._grid.width))
         plane = stack * self.layer.channels
-        for part in self._grid.overlapping(plane, y_pixels, x_pixels):
-            for number in part:
-                place = in_tokens(self._grid.tile(number), stride)
-                try:
-                    stream = self._tiles.stream(number, "TOKENS")
-                    shape = (self.layer.depth, place.ny, place.nx)
-                    values = decode_tokens(stream, shape, self._codes)
-                except FormatError as err:
-                    self._tiles.report(number, err, on_damage)
-                    continue
-                paste(out, values, place, ys, xs)
+        parts = self._grid.overlapping(plane, y_pixels, x_pixels)
+        numbers = [number for part in parts for number in part]
+        self._tiles.announce(numbers, "TOKENS")
+        for number in numbers:
+            place = in_tokens(self._grid.tile(number), stride)
+            try:
+                stream = self._tiles.stream(number, "TOKENS")
+                shape = (self.layer.depth, place.ny, place.nx)
+                values = decode_tokens(stream, shape, self._codes)
+            except FormatError as err:
+                self._tiles.report(number, err, on_damage)
+                continue
+            paste(out, values, place, ys, xs)
         return out
 
     def decode(

@@ -75,7 +75,7 @@ def verify(
 
     Parameters
     ----------
-    path : path or binary file object
+    path : path, URL or binary file object
         The `.avq` file.
     against : path or binary file object, optional
         The original FITS file.
@@ -94,8 +94,8 @@ def verify(
     FormatError
         The file is no `.avq` file at all.
     """
-    with opened(path) as (file, label, _):
-        stored = StoredFile(file, label, strict=False)
+    with opened(path) as source:
+        stored = StoredFile(source, strict=False)
         checker = _Checker(stored, ModelSource(stored, model=model, device=device))
         if against is None:
             checker.run(None)

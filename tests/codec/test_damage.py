@@ -14,6 +14,7 @@ import astro_vq
 from astro_vq.codec.edit_header import update_checksums
 from astro_vq.codec.stored import StoredFile
 from astro_vq.errors import AstroVQError, FormatError
+from astro_vq.io.byte_source import FileObject
 from astro_vq.io.cards import format_card, keyword
 
 
@@ -109,7 +110,7 @@ def test_lost_or_doubled_bytes_are_noticed(position, length, lost):
 
 
 def tables(packed: bytes) -> StoredFile:
-    return StoredFile(io.BytesIO(packed), "x.avq")
+    return StoredFile(FileObject(io.BytesIO(packed), "x.avq"))
 
 
 def heap_of(packed: bytes, index: int) -> tuple[int, int]:

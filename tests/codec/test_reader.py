@@ -1,5 +1,4 @@
 import io
-import sys
 
 import numpy as np
 import pytest
@@ -271,17 +270,6 @@ def test_a_file_object_stays_open():
     with astro_vq.open(packed) as file:
         assert file.shape == (700,)
     assert not packed.closed
-
-
-def test_a_url_opens_with_fsspec(monkeypatch):
-    fsspec = pytest.importorskip("fsspec")
-    with fsspec.open("memory://a.avq", "wb") as out:
-        out.write(packed_file(LINE).getvalue())
-    with astro_vq.open("memory://a.avq") as file:
-        assert file.section[5:8].tolist() == [5, 6, 7]
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(DataError, match="install the package fsspec"):
-        astro_vq.open("memory://a.avq")
 
 
 def test_a_file_of_headers_alone_has_no_image():
