@@ -169,9 +169,12 @@ class ModelConfig(_Checked):
     residual_blocks : int
         Residual blocks on each side (`oord`).
     batch_norm : bool
-        Batch normalisation after each convolution (`oord`).
+        Batch normalisation after each convolution but the outer two (`compact`, `oord`).
     last_convolution : bool
-        End the `oord` decoder with an extra stride-1 convolution.
+        End the `oord` decoder with an extra stride-1 convolution (`compact` always has one).
+    attention : int
+        Reach, in latent positions, of an attention block on each side; 0 for none (`compact`,
+        `oord`).
     activation : {'relu', 'leaky-relu', 'tanh'}
         Activation between layers.
     image_size : int or None
@@ -237,6 +240,7 @@ class ModelConfig(_Checked):
     residual_blocks: int = 2
     batch_norm: bool = False
     last_convolution: bool = False
+    attention: int = 0
     activation: Literal["relu", "leaky-relu", "tanh"] = "relu"
     image_size: int | None = None
     likelihood: LikelihoodName = "normal"
@@ -285,6 +289,7 @@ class ModelConfig(_Checked):
         self._need(self.stochastic_layers >= 2, "stochastic_layers", "at least 2")
         for name in (
             "residual_blocks",
+            "attention",
             "likelihood_floor",
             "likelihood_lag",
             "commitment",

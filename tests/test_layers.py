@@ -1,9 +1,12 @@
 """Layers: shapes, and the gradients that pass a quantiser."""
 
+import itertools
+
 import pytest
 import torch
 
 from astro_vq.layers import (
+    LocalAttention,
     ResidualBlock,
     convolution,
     count_weights,
@@ -37,6 +40,39 @@ def test_a_residual_block_is_relu_3x3_relu_1x1_added_to_its_input():
     three, one = block.layers[1][0], block.layers[3][0]
     expected = x + one(torch.relu(three(torch.relu(x))))
     torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize(("channels", "heads"), [(6, 1), (64, 2)])
+def test_local_attention_is_a_softmax_over_the_neighbours_within_the_image(channels, heads):
+    torch.manual_seed(0)
+    block = LocalAttention(channels, 1).double()
+    x = torch.randn(2, channels, 4, 5, dtype=torch.float64)
+    assert torch.equal(block(x), x)  # untrained
+    for weight in block.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    mean, variance = x.mean(1, keepdim=True), x.var(1, correction=0, keepdim=True)
+    q, k, v = block.project((x - mean) / (variance + 1e-5).sqrt()).chunk(3, 1)
+    expected = torch.zeros_like(x)
+    size = channels // heads
+    for b, head, i, j in itertools.product(range(2), range(heads), range(4), range(5)):
+        part = slice(head * size, (head + 1) * size)
+        near = [(y, z) for y in (i - 1, i, i + 1) for z in (j - 1, j, j + 1)]
+        near = [(n, y, z) for n, (y, z) in enumerate(near) if 0 <= y < 4 and 0 <= z < 5]
+        scores = torch.stack(
+            [
+                q[b, part, i, j] @ k[b, part, y, z] / size**0.5 + block.offset[head, n]
+                for n, y, z in near
+            ]
+        )
+        share = scores.softmax(0)
+        for weight, (_, y, z) in zip(share, near, strict=True):
+            expected[b, part, i, j] += weight * v[b, part, y, z]
+    torch.testing.assert_close(block(x), x + block.out(expected))
+
+
+def test_attention_without_reach_is_refused():
+    with pytest.raises(ValueError, match="reach must be at least 1, got 0"):
+        LocalAttention(4, 0)
 
 
 def test_straight_through_has_the_value_of_the_code_and_the_gradient_of_the_latent():

@@ -6,7 +6,13 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from astro_vq.config import ModelConfig
-from astro_vq.layers import ACTIVATIONS, ResidualBlock, convolution, transposed_convolution
+from astro_vq.layers import (
+    ACTIVATIONS,
+    LocalAttention,
+    ResidualBlock,
+    convolution,
+    transposed_convolution,
+)
 
 
 class Networks(NamedTuple):
@@ -35,38 +41,52 @@ def build_compact(config: ModelConfig, channels: int, encoded: int, raw: int) ->
 
     ::
 
-        pixels -- 3x3/2 -- act -- 3x3/2 -- act -- 1x1 --> latents
-                   (32)           (64)           (16)
-        latents -- T3x3*2 -- act -- T3x3*2 -- act -- T3x3 --> raw
-                    (64)             (32)            (raw)
+        pixels -- 3x3/2 -- act -- 3x3/2 -- act [-- attention] -- 1x1 --> latents
+                   (32)           (64)           (64)            (16)
+        latents [-- attention] -- T3x3*2 -- act -- T3x3*2 -- act -- T3x3 --> raw
+                      (16)         (64)             (32)            (raw)
 
     With one channel and 16 latents: 320 + 18496 + 1040 and 9280 + 18464 + 289 = 47,889 weights.
+    With ``batch_norm`` each convolution but the outer two (to the latents, to the pixels) is
+    normalised and has no bias.
 
     Parameters
     ----------
     config : ModelConfig
         Width of the first layer (``hidden_channels``, 32 when unset; the second is twice that),
-        ``latent_channels`` and ``activation``.
+        ``latent_channels``, ``batch_norm``, ``attention`` and ``activation``.
     channels, encoded, raw : int
         Channels of the image, of the encoder's output and of the decoder's output.
     """
-    width = config.hidden_channels or 32
+    width, norm = config.hidden_channels or 32, config.batch_norm
     act = ACTIVATIONS[config.activation]
+
+    def strided(inputs: int, outputs: int) -> list[nn.Module]:
+        layer = nn.Conv2d(inputs, outputs, 3, 2, 1, bias=not norm)
+        return [layer, *([nn.BatchNorm2d(outputs)] if norm else []), act()]
+
+    def transposed(inputs: int, outputs: int) -> list[nn.Module]:
+        layer = nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=not norm)
+        return [layer, *([nn.BatchNorm2d(outputs)] if norm else []), act()]
+
     encoder = nn.Sequential(
-        nn.Conv2d(channels, width, 3, 2, 1),
-        act(),
-        nn.Conv2d(width, 2 * width, 3, 2, 1),
-        act(),
+        *strided(channels, width),
+        *strided(width, 2 * width),
+        *_attention(config, 2 * width),
         nn.Conv2d(2 * width, encoded, 1),
     )
     decoder = nn.Sequential(
-        nn.ConvTranspose2d(config.latent_channels, 2 * width, 3, 2, 1, output_padding=1),
-        act(),
-        nn.ConvTranspose2d(2 * width, width, 3, 2, 1, output_padding=1),
-        act(),
+        *_attention(config, config.latent_channels),
+        *transposed(config.latent_channels, 2 * width),
+        *transposed(2 * width, width),
         nn.ConvTranspose2d(width, raw, 3, 1, 1),
     )
-    return Networks(encoder, decoder, stride=4, halo=1)
+    return Networks(encoder, decoder, stride=4, halo=1 + config.attention)
+
+
+def _attention(config: ModelConfig, channels: int) -> list[nn.Module]:
+    """Return the attention block of a side, or nothing."""
+    return [LocalAttention(channels, config.attention)] if config.attention else []
 
 
 def build_oord(config: ModelConfig, channels: int, encoded: int, raw: int) -> Networks:
@@ -74,8 +94,10 @@ def build_oord(config: ModelConfig, channels: int, encoded: int, raw: int) -> Ne
 
     ::
 
-        pixels -- 4x4/2 -- act -- 4x4/2 -- residual -- residual -- act -- 1x1 --> latents
-        latents -- 1x1 -- residual -- residual -- act -- T4x4*2 -- act -- T4x4*2 [-- act -- 3x3] --> raw
+        pixels -- 4x4/2 -- act -- 4x4/2 -- residual -- residual [-- attention] -- act -- 1x1
+               --> latents
+        latents -- 1x1 -- residual -- residual [-- attention] -- act -- T4x4*2 -- act -- T4x4*2
+                [-- act -- 3x3] --> raw
 
     All layers have ``hidden_channels`` (256 when unset) between the ends. With
     ``last_convolution`` the second transposed convolution keeps that width and a stride-1
@@ -85,14 +107,15 @@ def build_oord(config: ModelConfig, channels: int, encoded: int, raw: int) -> Ne
     Parameters
     ----------
     config : ModelConfig
-        See above; also ``latent_channels``, ``residual_blocks`` and ``activation``.
+        See above; also ``latent_channels``, ``residual_blocks``, ``attention`` and
+        ``activation``.
     channels, encoded, raw : int
         Channels of the image, of the encoder's output and of the decoder's output.
 
     References
     ----------
     van den Oord, Vinyals, Kavukcuoglu 2017, arXiv:1711.00937, section 4.1.
-    """  # noqa: E501
+    """
     width, norm = config.hidden_channels or 256, config.batch_norm
     act = ACTIVATIONS[config.activation]
 
@@ -107,6 +130,7 @@ def build_oord(config: ModelConfig, channels: int, encoded: int, raw: int) -> Ne
         act(),
         convolution(width, width, 4, stride=2, batch_norm=norm),
         *residuals(),
+        *_attention(config, width),
         act(),
         convolution(width, encoded, 1),
     )
@@ -122,12 +146,13 @@ def build_oord(config: ModelConfig, channels: int, encoded: int, raw: int) -> Ne
     decoder = nn.Sequential(
         convolution(config.latent_channels, width, 1, batch_norm=norm),
         *residuals(),
+        *_attention(config, width),
         act(),
         transposed_convolution(width, width, 4, batch_norm=norm),
         act(),
         *last,
     )
-    return Networks(encoder, decoder, stride=4, halo=config.residual_blocks + 1)
+    return Networks(encoder, decoder, stride=4, halo=config.residual_blocks + 1 + config.attention)
 
 
 class _ToImage(nn.Module):

@@ -43,6 +43,19 @@ def test_the_loss_is_finite_and_reaches_every_weight(name, likelihood):
         assert torch.isfinite(weight.grad).all(), weight_name
 
 
+@pytest.mark.parametrize("network", ["compact", "oord"])
+@pytest.mark.parametrize("name", MODELS)
+def test_options_of_the_networks_reach_every_model(name, network):
+    options = {"attention": 1, "batch_norm": True, "activation": "leaky-relu"}
+    model, _ = make(name, network=network, last_convolution=True, **options)
+    terms = model.loss(PlainBatch(images()))
+    terms["loss"].backward()
+    kinds = [type(m).__name__ for m in model.modules()]
+    assert kinds.count("LocalAttention") == 2
+    assert {"BatchNorm2d", "LeakyReLU"} <= set(kinds)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_masked_pixels_add_nothing_whatever_they_hold(name):
     model, _ = make(name)
@@ -119,9 +132,12 @@ def test_images_of_the_wrong_shape_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ["vqvae", "vqvae2"])
-@pytest.mark.parametrize("network", ["compact", "oord"])
-def test_windowed_tokens_equal_those_of_the_whole_image(name, network):
-    model, _ = make(name, network=network)
+@pytest.mark.parametrize(("network", "attention"), [("compact", 0), ("oord", 0), ("compact", 2)])
+def test_windowed_tokens_equal_those_of_the_whole_image(name, network, attention):
+    model, _ = make(name, network=network, attention=attention)
+    for weight_name, weight in model.named_parameters():
+        if weight_name.endswith("out.weight"):  # an untrained attention block does nothing
+            torch.nn.init.normal_(weight)
     x = torch.nn.functional.avg_pool2d(5 * torch.randn(1, 2, 132, 100), 5, 1)
     model.loss(PlainBatch(x))
     model.eval()

@@ -24,6 +24,13 @@ def test_compact_has_exactly_the_stated_weights():
     assert sum(weights) == 47_889
 
 
+def test_compact_with_batch_norm_has_scale_and_shift_in_place_of_biases():
+    networks = build_compact(ModelConfig(batch_norm=True), 1, 16, 1)
+    weights = [count_weights(m) for m in [*networks.encoder, *networks.decoder]]
+    expected = [288, 64, 18_432, 128, 1_040, 9_216, 128, 18_432, 64, 289]
+    assert [n for n in weights if n] == expected
+
+
 def test_compact_has_the_stated_shapes_for_a_224_pixel_image():
     networks = build_compact(ModelConfig(), 1, 16, 1)
     x = torch.zeros(1, 1, 224, 224)
@@ -74,14 +81,19 @@ def test_the_fully_connected_network_turns_an_image_into_one_vector():
         ModelConfig(),
         ModelConfig(network="oord", hidden_channels=16, batch_norm=True),
         ModelConfig(network="oord", hidden_channels=16, last_convolution=True, residual_blocks=3),
+        ModelConfig(attention=2, batch_norm=True, activation="leaky-relu"),
+        ModelConfig(network="oord", hidden_channels=16, attention=1, batch_norm=True),
     ],
-    ids=["compact", "oord", "oord-last"],
+    ids=["compact", "oord", "oord-last", "compact-attention", "oord-attention"],
 )
 def test_a_window_with_halo_gives_what_the_whole_image_gives(config):
     torch.manual_seed(0)
     networks = NETWORKS[config.network](config, 1, 16, 1)
     stride, halo = networks.stride, networks.halo
     encoder, decoder = networks.encoder.double().eval(), networks.decoder.double().eval()
+    for name, weight in [*encoder.named_parameters(), *decoder.named_parameters()]:
+        if ".out." in name:  # an untrained attention block does nothing
+            torch.nn.init.normal_(weight)
     x = torch.randn(1, 1, 96, 80, dtype=torch.float64)
     whole = encoder(x)
     image = decoder(whole)
@@ -104,10 +116,26 @@ def test_a_window_with_halo_gives_what_the_whole_image_gives(config):
 
 def test_the_halo_is_as_small_as_it_can_be():
     torch.manual_seed(0)
-    for name in ("compact", "oord"):
-        networks = NETWORKS[name](ModelConfig(network=name, hidden_channels=16), 1, 16, 1)
+    for name, attention in [("compact", 0), ("oord", 0), ("compact", 2), ("oord", 2)]:
+        config = ModelConfig(network=name, hidden_channels=16, attention=attention)
+        networks = NETWORKS[name](config, 1, 16, 1)
+        for weight_name, weight in networks.encoder.named_parameters():
+            if weight_name.endswith("out.weight"):
+                torch.nn.init.normal_(weight)
         x = torch.randn(1, 1, 64, 64, requires_grad=True)
         networks.encoder(x)[0, :, 8, 8].sum().backward()
         seen = x.grad[0, 0].nonzero()
         reach = max(8 - seen.min().item() // 4, seen.max().item() // 4 - 8)
         assert reach == networks.halo
+
+
+def test_attention_adds_a_block_to_either_side():
+    for name, width in (("compact", 64), ("oord", 256)):
+        config = ModelConfig(network=name, attention=3)
+        plain = NETWORKS[name](ModelConfig(network=name), 1, 16, 1)
+        networks = NETWORKS[name](config, 1, 16, 1)
+        inner = 16 if name == "compact" else width
+        for side, channels in (("encoder", width), ("decoder", inner)):
+            more = count_weights(getattr(networks, side)) - count_weights(getattr(plain, side))
+            heads = channels // 32 if channels % 32 == 0 else 1
+            assert more == 4 * channels * channels + 4 * channels + heads * 49
