@@ -92,7 +92,8 @@ def codebook(
     from astro_vq.codec.windows import choose_device
     from astro_vq.data.cutouts import CutoutIndex
     from astro_vq.metrics.codebook import study_codebooks
-    from astro_vq.report.codebook_page import read_history, render_codebook, write_hdf5
+    from astro_vq.report.codebook_files import read_history, write_hdf5
+    from astro_vq.report.pages.codebook import render_codebook
     from astro_vq.report.produce import write_text
 
     loaded = load_model(model, device=choose_device(device))

@@ -13,7 +13,7 @@ from .console import Column, Console, Table
 from .options import option, parse_max_error, pass_console, verbosity_options
 
 if TYPE_CHECKING:
-    from astro_vq.report.study import ReportSettings
+    from astro_vq.report.settings import ReportSettings
 
 
 @click.command(
@@ -141,10 +141,10 @@ def report(
         raise click.UsageError("--resume needs a folder of pages: -O DIR")
     if limits and not sweep:
         raise click.UsageError("--limit goes with --sweep")
-    from astro_vq.report.batch import find_inputs, page_names
+    from astro_vq.report.choice import parse_choice
+    from astro_vq.report.inputs import find_inputs, page_names
     from astro_vq.report.limits import parse_limits
-    from astro_vq.report.study import ReportSettings
-    from astro_vq.report.trial import parse_choice
+    from astro_vq.report.settings import ReportSettings
 
     try:
         wanted = parse_limits(limits)
@@ -282,7 +282,7 @@ def _finish(
 
 
 def _make_table(sources: list[Path]) -> Table:
-    from astro_vq.report.batch import TERMINAL_TITLES
+    from astro_vq.report.rows import TERMINAL_TITLES
 
     width = min(max(len(source.name) for source in sources), 44)
     widths = {"image": width, "fidelity": 20, "ratio": 6, "max/noise": 9, "flux 90%": 8}
@@ -295,7 +295,7 @@ def _make_table(sources: list[Path]) -> Table:
 
 
 def _show(console: Console, table: Table, record: dict[str, Any]) -> None:
-    from astro_vq.report.batch import describe_row, make_rows
+    from astro_vq.report.rows import describe_row, make_rows
 
     for row in make_rows(record):
         console.result(table.row(describe_row(row)))

@@ -11,19 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.metrics.sources import (
-    Detections,
-    Field,
-    Measurements,
-    detect_sources,
-    match_sources,
-    measure_sources,
-    measurement_errors,
-    prepare_field,
-    smoothed_noise,
-)
-
-FloatArray = NDArray[np.float64]
+from astro_vq.metrics.detection import detect_sources, match_sources, smoothed_noise
+from astro_vq.metrics.field import prepare_field
+from astro_vq.metrics.measurement import measure_sources
+from astro_vq.metrics.measurement_errors import measurement_errors
+from astro_vq.metrics.source_types import Detections, Field, FloatArray, Measurements
 
 SNR_BINS = (5.0, 10.0, 30.0, 100.0, math.inf)
 """Edges of the ranges of significance that differences are also given for."""

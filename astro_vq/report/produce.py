@@ -7,16 +7,13 @@ from typing import Any, NamedTuple
 
 from astro_vq.io.atomic import atomic_writer
 from astro_vq.report import html
-from astro_vq.report.batch import (
-    read_record,
-    render_csv,
-    render_overview,
-    settings_key,
-    summarise,
-    write_record,
-)
-from astro_vq.report.page import render_parts
-from astro_vq.report.study import ReportSettings, study_image
+from astro_vq.report.pages.image import render_parts
+from astro_vq.report.pages.overview import render_overview
+from astro_vq.report.records import read_record, settings_key, write_record
+from astro_vq.report.rows import render_csv
+from astro_vq.report.settings import ReportSettings
+from astro_vq.report.study import study_image
+from astro_vq.report.summary import summarise
 
 
 class Piece(NamedTuple):

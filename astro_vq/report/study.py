@@ -7,8 +7,8 @@ sources of one plane are measured again.
 import math
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,119 +18,20 @@ from numpy.typing import NDArray
 from astro_vq import __version__
 from astro_vq.errors import AstroVQError, DataError
 from astro_vq.io.fits import open_fits
-from astro_vq.metrics.distortion import (
-    PowerSpectrum,
-    middle_part,
-    power_spectrum,
-    residual_in_sigma,
-    residual_statistics,
-    sky_change,
-)
-from astro_vq.metrics.noise_floor import NoiseFloor, NoiseModel, measure_noise
+from astro_vq.metrics.distortion import PowerSpectrum, middle_part, power_spectrum
+from astro_vq.metrics.noise_floor import NoiseModel, measure_noise
 from astro_vq.metrics.peers import PeerResult, run_peers
-from astro_vq.metrics.photometry import (
-    Catalogue,
-    PhotometryChange,
-    compare_sources,
-    make_catalogue,
-)
-from astro_vq.report.limits import (
-    SWEEP_FACTORS,
-    Recommendation,
-    format_factor,
-    parse_limits,
-    recommend,
-)
+from astro_vq.metrics.photometry import Catalogue, make_catalogue
+from astro_vq.report.choice import Choice, parse_choice
+from astro_vq.report.limits import SWEEP_FACTORS, Recommendation, format_factor, recommend
+from astro_vq.report.records import clean_json
+from astro_vq.report.settings import RECORD_FORMAT, ReportSettings
+from astro_vq.report.stages import ModelSpeed
 from astro_vq.report.subject import Subject, choose_subject
-from astro_vq.report.trial import Choice, Trial, parse_choice, run_trial
-
-RECORD_FORMAT = 1
-"""Number of the layout of records."""
+from astro_vq.report.trial import run_trial
+from astro_vq.report.trial_study import TrialStudy, study_trial
 
 _NOISE_SIDE = 768  # pixels on a side of the part that the noise is measured on
-_BRIGHTEST = 10  # sources in the table of radio maps and counts
-
-
-@dataclass(frozen=True)
-class ReportSettings:
-    """What a report does.
-
-    Attributes
-    ----------
-    choices : tuple of Choice
-        Ways to compress; the default of each image when empty.
-    model : str
-        Model, as for `astro_vq.compress`.
-    effort : int
-        1 to 9.
-    tokens : bool
-        Keep tokens beside pixels.
-    devices : tuple of str
-        Where networks run; what further ones write is compared with the first.
-    peers : bool
-        Run other codecs on the same pixels at the same bounds.
-    sweep : bool
-        Try bounds of `SWEEP_FACTORS` too, and recommend one.
-    limits : dict of str to float
-        Limits of the recommendation; see `astro_vq.report.limits`.
-    hdu : int or None
-        HDU to look at; the largest image otherwise.
-    threshold : float
-        Significance of a source.
-    fwhm, radius : float or None
-        Of point sources and the aperture, pixels; measured otherwise.
-    """
-
-    choices: tuple[Choice, ...] = ()
-    model: str = "default"
-    effort: int = 5
-    tokens: bool = True
-    devices: tuple[str, ...] = ("auto",)
-    peers: bool = False
-    sweep: bool = False
-    limits: dict[str, float] = field(default_factory=lambda: parse_limits(()))
-    hdu: int | None = None
-    threshold: float = 5.0
-    fwhm: float | None = None
-    radius: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {
-            **{name: getattr(self, name) for name in self.__dataclass_fields__},
-            "choices": [choice._asdict() for choice in self.choices],
-        }
-
-
-@dataclass(frozen=True)
-class TrialStudy:
-    """A trial and what it did to the science.
-
-    Attributes
-    ----------
-    trial : Trial
-        Sizes, errors, times and the decoded plane.
-    floor : NoiseFloor or None
-        Bits that the noise costs at its bound.
-    photometry : PhotometryChange
-        Of the sources.
-    spectrum : PowerSpectrum
-        Of the residual in sigma.
-    peers : list of PeerResult
-        Other codecs at the same bound.
-    record : dict
-        All of it as JSON values.
-    swept : bool
-        Whether it belongs to the sweep rather than to what was asked for.
-    """
-
-    trial: Trial
-    floor: NoiseFloor | None
-    photometry: PhotometryChange
-    spectrum: PowerSpectrum
-    peers: list[PeerResult]
-    record: dict[str, Any]
-    swept: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +63,11 @@ class ImageStudy:
     trials: list[TrialStudy]
     recommendation: Recommendation | None
     record: dict[str, Any]
+
+    @property
+    def asked(self) -> list[TrialStudy]:
+        """The trials that were asked for, without those of a sweep."""
+        return [trial for trial in self.trials if not trial.swept]
 
 
 def study_image(
@@ -203,12 +109,13 @@ def study_image(
     )
     noise = measure_noise(middle_part(_native(subject), _NOISE_SIDE))
     sigma = _unit_of_residuals(subject)
+    plan = _plan(settings, subject, notes := list(subject.notes))
+    devices = _prepare_devices(subject, settings, [choice for choice, _ in plan])
     trials: list[TrialStudy] = []
-    notes = list(subject.notes)
     failures: list[dict[str, str]] = []
     last_error: AstroVQError | None = None
     with tempfile.TemporaryDirectory(prefix="astro-vq-report-") as folder:
-        for choice, swept in _plan(settings, subject, notes):
+        for choice, swept in plan:
             if swept and any(study.record["factor"] == choice.factor for study in trials):
                 continue  # the default was just this one
             tell(choice.label)
@@ -220,7 +127,7 @@ def study_image(
                     model=settings.model,
                     effort=settings.effort,
                     tokens=settings.tokens,
-                    devices=settings.devices,
+                    devices=devices[:1] if swept else devices,
                 )
             except (AstroVQError, ValueError) as error:  # a value that cannot be had here
                 failures.append({"choice": choice.label, "error": str(error)})
@@ -232,7 +139,7 @@ def study_image(
                 peers = run_peers(
                     subject.stored, trial.bound / subject.scale, missing=_blank_pixels(subject)
                 )
-            trials.append(_study_trial(trial, subject, catalogue, noise, sigma, peers, swept))
+            trials.append(study_trial(trial, subject, catalogue, noise, sigma, peers, swept))
     if not trials:
         raise last_error or AstroVQError(f"{path}: nothing to do")
     recommendation = None
@@ -276,99 +183,24 @@ def _plan(
     return plan
 
 
-def _study_trial(
-    trial: Trial,
-    subject: Subject,
-    catalogue: Catalogue,
-    noise: NoiseModel | None,
-    sigma: float,
-    peers: list[PeerResult],
-    swept: bool,
-) -> TrialStudy:
-    decoded = trial.decoded
-    photometry = compare_sources(catalogue, decoded)
-    floor = _floor(noise, trial, subject)
-    own = next((hdu for hdu in trial.hdus if hdu["index"] == subject.hdu), trial.to_dict())
-    finite = 1 - trial.distortion.missing / max(trial.distortion.pixels, 1)
-    change = sky_change(subject.pixels, decoded)
-    factor = trial.choice.factor
-    if factor is None and trial.bound and (trial.sigma or subject.noise):
-        factor = _round_factor(trial.bound / (trial.sigma or subject.noise))
-    record = {
-        **trial.to_dict(),
-        "swept": swept,
-        "factor": factor,
-        "noise_floor": None if floor is None else floor._asdict(),
-        "noise_floor_bits": None if floor is None else finite * floor.correlated_bits,
-        "bits_above_floor": (
-            None if floor is None else trial.rate.bits_per_pixel() - finite * floor.correlated_bits
-        ),
-        "max_error_sigma": own["max_error"] / sigma,
-        "rms_error_sigma": own["rms_error"] / sigma,
-        "residual": residual_statistics(subject.pixels, decoded, sigma)._asdict(),
-        "sky": None if change is None else change._asdict(),
-        "photometry": photometry.to_dict(),
-        "peers": [peer._asdict() for peer in peers],
-    }
-    if subject.kind in ("radio", "counts"):
-        record[subject.kind] = _totals(subject, catalogue, decoded, photometry)
-    residual = residual_in_sigma(subject.pixels, decoded, sigma)
-    return TrialStudy(
-        trial=trial,
-        floor=floor,
-        photometry=photometry,
-        spectrum=power_spectrum(residual),
-        peers=peers,
-        record=clean_json(record),
-        swept=swept,
-    )
+def _prepare_devices(
+    subject: Subject, settings: ReportSettings, choices: Sequence[Choice]
+) -> list[tuple[str, ModelSpeed | None]]:
+    """Return devices by their names here, and how fast the model is on each, if it is needed."""
+    fidelities = {choice.fidelity for choice in choices}
+    if not settings.tokens and "tokens" not in fidelities:
+        return [(device, None) for device in settings.devices]
+    from astro_vq.codec.windows import choose_device  # torch only when it is needed
+    from astro_vq.report.model_speed import measure_model
 
-
-def _round_factor(factor: float) -> float:
-    """Return the factor of a sweep that a factor is meant to be, or the factor itself."""
-    near = [known for known in SWEEP_FACTORS if math.isclose(known, factor, rel_tol=1e-3)]
-    return near[0] if near else factor
-
-
-def _floor(noise: NoiseModel | None, trial: Trial, subject: Subject) -> NoiseFloor | None:
-    """Return the floor at the bound of a trial; None for tokens, which have none."""
-    if noise is None or trial.bound is None:
-        return None
-    if not subject.is_integer:
-        return noise.floor(2 * trial.bound) if trial.bound > 0 else noise.lossless_floor()
-    whole = math.floor(trial.bound / subject.scale * (1 + 1e-12))
-    step = (2 * whole + 1) * subject.scale
-    return noise.floor(step, quantized=whole == 0)
-
-
-def _totals(
-    subject: Subject, catalogue: Catalogue, decoded: NDArray[np.float64], change: PhotometryChange
-) -> dict[str, Any]:
-    """Return totals and the brightest sources: counts, or peaks and fluxes per beam."""
-    area = subject.beam.area if subject.beam is not None else 1.0
-    valid = np.isfinite(subject.pixels) & np.isfinite(decoded)
-    before, errors = catalogue.measured, catalogue.errors
-    usable = np.flatnonzero(np.isfinite(before.flux))
-    order = usable[np.argsort(-before.peak[usable])][:_BRIGHTEST]
-    rows = [
-        {
-            "x": float(catalogue.found.x[i]),
-            "y": float(catalogue.found.y[i]),
-            "snr": float(catalogue.found.snr[i]),
-            "peak": float(before.peak[i]),
-            "peak_difference": float(change.differences["peak"][i] * errors.peak[i]),
-            "integrated": float(before.flux[i]) / area,
-            "integrated_difference": float(change.differences["flux"][i] * errors.flux[i]) / area,
-            "integrated_error": float(errors.flux[i]) / area,
-        }
-        for i in order
-    ]
-    return {
-        "beam_pixels": area,
-        "total_before": float(subject.pixels[valid].sum()) / area,
-        "total_after": float(decoded[valid].sum()) / area,
-        "brightest": rows,
-    }
+    prepared: list[tuple[str, ModelSpeed | None]] = []
+    for device in map(choose_device, settings.devices):
+        try:
+            speed = measure_model(subject, settings.model, device, decode="tokens" in fidelities)
+        except AstroVQError:  # a model that is missing or has no tokens: each trial says so
+            speed = None
+        prepared.append((device, speed))
+    return prepared
 
 
 def _describe_image(subject: Subject, catalogue: Catalogue) -> dict[str, Any]:
@@ -417,18 +249,3 @@ def _blank_pixels(subject: Subject) -> NDArray[np.bool_] | None:
     if subject.blank is None or not subject.is_integer:
         return None
     return np.asarray(subject.stored == subject.blank, dtype=bool)
-
-
-def clean_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a value with numpy scalars made plain and numbers that JSON cannot hold as None."""
-    if isinstance(value, dict):
-        return {str(key): clean_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [clean_json(item) for item in value]
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from astro_vq.data.noise import SkyStatistics, pixel_noise, sky_statistics
 from astro_vq.errors import DataError
 from astro_vq.io.fits import FitsFile, FitsHDU
-from astro_vq.metrics.sources import FWHM_PER_SIGMA
+from astro_vq.metrics.source_types import FWHM_PER_SIGMA
 
 LARGEST_SIDE = 4096
 """Pixels on a side that are looked at; the middle of larger planes."""

@@ -1,11 +1,9 @@
 """One way to compress a file: compress, decompress, and compare every pixel with the original."""
 
 import hashlib
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,54 +12,51 @@ from numpy.typing import NDArray
 
 from astro_vq.codec.compress import compress
 from astro_vq.codec.decompress import decompress
-from astro_vq.io.fits import FitsFile, FitsHDU, open_fits
-from astro_vq.metrics.distortion import Distortion, DistortionSum
+from astro_vq.codec.results import CompressionResult
+from astro_vq.io.fits import open_fits
+from astro_vq.metrics.distortion import Distortion
 from astro_vq.metrics.rate import Rate, measure_rate
+from astro_vq.report.choice import Choice
+from astro_vq.report.comparison import compare_files, read_plane
+from astro_vq.report.stages import ModelSpeed, StageTimes, split_time, time_read, time_write
 from astro_vq.report.subject import Subject
 
-STRIP_PIXELS = 4_000_000
-"""Pixels of both images that are compared at a time."""
 
-_IMAGE_KINDS = ("image", "compressed-image")
-
-
-class Choice(NamedTuple):
-    """A way to compress.
+class DeviceRun(NamedTuple):
+    """One run on one device.
 
     Attributes
     ----------
-    label : str
-        What tables call it.
-    fidelity : {'tokens', 'max-error', 'lossless'} or None
-        None takes the default of each image.
-    max_error : str or None
-        Bound, as `astro_vq.compress` takes it.
-    factor : float or None
-        The bound in units of the pixel noise, when it is given so.
+    device : str
+        Where the networks ran.
+    compress_seconds, decompress_seconds : float
+        Wall time.
+    stages : StageTimes
+        Of compressing.
+    same_bytes : bool
+        Whether the file is the one that the first device wrote.
+    same_pixels : bool
+        Whether the decompressed file is; reconstructions from tokens alone may differ by rounding.
     """
 
-    label: str
-    fidelity: str | None = None
-    max_error: str | None = None
-    factor: float | None = None
+    device: str
+    compress_seconds: float
+    decompress_seconds: float
+    stages: StageTimes
+    same_bytes: bool
+    same_pixels: bool
 
-
-def parse_choice(fidelity: str | None, max_error: str | None = None) -> Choice:
-    """Return a choice with its label.
-
-    Parameters
-    ----------
-    fidelity : {'tokens', 'max-error', 'lossless'} or None
-        What to keep; None for the default.
-    max_error : str, optional
-        Bound such as ``0.5`` or ``0.125sigma``.
-    """
-    if fidelity == "max-error" and max_error is not None:
-        text = max_error.strip().lower()
-        factor = float(text.removesuffix("sigma")) if text.endswith("sigma") else None
-        label = f"max error {text.removesuffix('sigma')}" + (" sigma" if factor else "")
-        return Choice(label, fidelity, max_error, factor)
-    return Choice(fidelity or "default", fidelity)
+    def to_dict(self, megabytes: float) -> dict[str, Any]:
+        """Return times and speeds as JSON values; `megabytes` are those of the images."""
+        speeds = {
+            name: None if seconds is None else megabytes / max(seconds, 1e-9)
+            for name, seconds in self.stages._asdict().items()
+        }
+        return {
+            **self._asdict(),
+            "stages": self.stages._asdict(),
+            "stage_megabytes_per_second": speeds,
+        }
 
 
 @dataclass(frozen=True)
@@ -94,8 +89,8 @@ class Trial:
         For each image HDU: index, bound, errors.
     notes : tuple of str
         Of the compressor.
-    devices : list of dict
-        For each further device: times, and whether it wrote the same bytes.
+    devices : list of DeviceRun
+        Times on each device, the first one first, and whether others wrote the same bytes.
     """
 
     choice: Choice
@@ -111,7 +106,7 @@ class Trial:
     decoded: NDArray[np.float64]
     hdus: list[dict[str, Any]]
     notes: tuple[str, ...]
-    devices: list[dict[str, Any]]
+    devices: list[DeviceRun]
 
     def to_dict(self) -> dict[str, Any]:
         """Return figures as JSON values, without the pixels."""
@@ -128,7 +123,7 @@ class Trial:
             "decompress_seconds": self.decompress_seconds,
             "compress_megabytes_per_second": megabytes / max(self.compress_seconds, 1e-9),
             "decompress_megabytes_per_second": megabytes / max(self.decompress_seconds, 1e-9),
-            "devices": self.devices,
+            "devices": [run.to_dict(megabytes) for run in self.devices],
             "hdus": self.hdus,
             "notes": list(self.notes),
         }
@@ -142,7 +137,7 @@ def run_trial(
     model: str | Path = "default",
     effort: int = 5,
     tokens: bool = True,
-    devices: Sequence[str] = ("auto",),
+    devices: Sequence[tuple[str, ModelSpeed | None]],
 ) -> Trial:
     """Compress a file into a folder, decompress it there, compare, and remove both.
 
@@ -153,15 +148,16 @@ def run_trial(
     choice : Choice
         How to compress.
     folder : Path
-        Folder for two files, which are removed.
+        Folder for the files, which are removed.
     model : str or Path
         Model, as for `astro_vq.compress`.
     effort : int
         From 1 to 9.
     tokens : bool
         Keep tokens beside the pixels.
-    devices : sequence of {'auto', 'cpu', 'cuda', 'mps'}
-        Where networks run; further ones are compared with the first.
+    devices : sequence of tuple (str, ModelSpeed or None)
+        Where networks run, and how fast the model is there, where there is one; further devices
+        are compared with the first.
 
     Returns
     -------
@@ -172,45 +168,65 @@ def run_trial(
     AstroVQError
         Whatever the compressor or decompressor refuses.
     """
+    first, *others = [device for device, _ in devices]
+    tokens = tokens or choice.fidelity == "tokens"
     packed, unpacked = folder / "trial.avq", folder / "trial.fits"
-    shrink = partial(
-        compress,
-        subject.path,
-        packed,
-        model=model,
-        fidelity=choice.fidelity,
-        max_error=choice.max_error,
-        tokens=tokens or choice.fidelity == "tokens",
-        effort=effort,
-        overwrite=True,
-    )
-    others = []
-    try:
-        for device in devices[1:]:
-            start = time.perf_counter()
-            shrink(device=device)
-            seconds = time.perf_counter() - start
-            others.append((device, seconds, _digest(packed)))
+    read = time_read(subject.path)
+
+    def run(device: str) -> _Run:
         start = time.perf_counter()
-        result = shrink(device=devices[0])
+        result = compress(
+            subject.path,
+            packed,
+            model=model,
+            fidelity=choice.fidelity,
+            max_error=choice.max_error,
+            tokens=tokens,
+            effort=effort,
+            device=device,
+            overwrite=True,
+        )
         middle = time.perf_counter()
-        decompress(packed, unpacked, model=model, device=devices[0], overwrite=True)
+        decompress(packed, unpacked, model=model, device=device, overwrite=True)
         end = time.perf_counter()
-        digest = _digest(packed) if others else b""
+        digests = (_digest(packed), _digest(unpacked)) if others else (b"", b"")
+        return _Run(device, result, middle - start, end - middle, time_write(packed), *digests)
+
+    try:
+        further = [run(device) for device in others]
+        own = run(first)  # its files are those that are looked at
+        result = own.result
         output_bytes = packed.stat().st_size
         with open_fits(subject.path) as before, open_fits(unpacked) as after:
             details = {int(hdu["index"]): dict(hdu) for hdu in result.hdus if "index" in hdu}
-            compared = _compare_files(before, after, details, result.max_error)
-            decoded = _read_plane(after, subject)
+            compared = compare_files(before, after, details, result.max_error)
+            decoded = read_plane(after, subject)
     finally:
         packed.unlink(missing_ok=True)
         unpacked.unlink(missing_ok=True)
     kept = [hdu["keeps_bound"] for hdu in compared.hdus if hdu["keeps_bound"] is not None]
-    bound = details.get(subject.hdu, {}).get("max_error", result.max_error)
+    runs = [
+        DeviceRun(
+            one.device,
+            one.compress_seconds,
+            one.decompress_seconds,
+            split_time(
+                one.compress_seconds,
+                read,
+                one.write_seconds,
+                speed if result.token_bytes else None,
+                compared.distortion.pixels,
+                result.fidelity,
+            ),
+            same_bytes=one.packed == own.packed,
+            same_pixels=one.unpacked == own.unpacked,
+        )
+        for one, (_, speed) in zip((own, *further), devices, strict=True)
+    ]
     return Trial(
         choice=choice,
         fidelity=result.fidelity,
-        bound=bound,
+        bound=details.get(subject.hdu, {}).get("max_error", result.max_error),
         rate=measure_rate(
             subject.path.stat().st_size,
             output_bytes,
@@ -223,99 +239,26 @@ def run_trial(
         distortion=compared.distortion,
         identical=all(hdu["identical"] for hdu in compared.hdus),
         keeps_bound=all(kept) if kept else None,
-        compress_seconds=middle - start,
-        decompress_seconds=end - middle,
+        compress_seconds=own.compress_seconds,
+        decompress_seconds=own.decompress_seconds,
         sigma=details.get(subject.hdu, {}).get("sigma"),
         decoded=decoded,
         hdus=compared.hdus,
         notes=tuple(result.notes),
-        devices=[
-            {"device": device, "compress_seconds": seconds, "same_bytes": other == digest}
-            for device, seconds, other in others
-        ],
+        devices=runs,
     )
+
+
+class _Run(NamedTuple):
+    device: str
+    result: CompressionResult
+    compress_seconds: float
+    decompress_seconds: float
+    write_seconds: float
+    packed: bytes
+    unpacked: bytes
 
 
 def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-class _Compared(NamedTuple):
-    distortion: Distortion
-    hdus: list[dict[str, Any]]
-    image_bytes: int
-
-
-def _compare_files(
-    before: FitsFile,
-    after: FitsFile,
-    details: dict[int, dict[str, Any]],
-    file_bound: float | None,
-) -> _Compared:
-    """Compare all images of two files, strip by strip."""
-    hdus, total, image_bytes = [], [], 0
-    for one, other in zip(before.hdus, after.hdus, strict=False):
-        if one.kind not in _IMAGE_KINDS or math.prod(one.shape) == 0:
-            continue
-        distortion, identical = _compare_hdus(one, other)
-        bound = details.get(one.index, {}).get("max_error", file_bound)
-        hdus.append(
-            {
-                "index": one.index,
-                "name": one.name,
-                "shape": list(one.shape),
-                "dtype": str(one.dtype),
-                "fidelity": details.get(one.index, {}).get("fidelity"),
-                "max_error_allowed": bound,
-                "identical": identical,
-                "keeps_bound": None if bound is None else distortion.keeps(bound),
-                **distortion._asdict(),
-            }
-        )
-        total.append(distortion)
-        image_bytes += distortion.pixels * np.dtype(one.dtype).itemsize
-    return _Compared(_add(total), hdus, image_bytes)
-
-
-def _compare_hdus(one: FitsHDU, other: FitsHDU) -> tuple[Distortion, bool]:
-    """Compare two HDUs of the same shape; tell whether their stored bits agree too."""
-    errors = DistortionSum(float(one.bscale) if np.dtype(one.dtype).kind in "iu" else 1.0)
-    identical = tuple(one.shape) == tuple(other.shape) and one.dtype == other.dtype
-    height, width = one.plane_shape
-    rows = max(STRIP_PIXELS // max(width, 1), 1)
-    for plane in range(one.n_planes):
-        for top in range(0, height, rows):
-            ys, xs = slice(top, min(top + rows, height)), slice(0, width)
-            first = np.ascontiguousarray(one.read_stored(plane, ys, xs))
-            second = np.ascontiguousarray(other.read_stored(plane, ys, xs))
-            if first.dtype.kind == "f" and one.bscale != 1.0:
-                errors.add(one.to_physical(first), other.to_physical(second))
-            else:
-                errors.add(first, second, blank=one.blank)
-            identical = identical and first.tobytes() == second.tobytes()
-    return errors.result(), identical
-
-
-def _add(parts: list[Distortion]) -> Distortion:
-    """Return the errors over several images."""
-    finite = [part.pixels - part.missing for part in parts]
-    count = max(sum(finite), 1)
-    squares = sum(n * part.rms_error**2 for n, part in zip(finite, parts, strict=True))
-    return Distortion(
-        pixels=sum(part.pixels for part in parts),
-        missing=sum(part.missing for part in parts),
-        misplaced=sum(part.misplaced for part in parts),
-        changed=sum(part.changed for part in parts),
-        max_error=max((part.max_error for part in parts), default=0.0),
-        mean_error=sum(n * p.mean_error for n, p in zip(finite, parts, strict=True)) / count,
-        rms_error=math.sqrt(squares / count),
-    )
-
-
-def _read_plane(file: FitsFile, subject: Subject) -> NDArray[np.float64]:
-    item = file.hdus[subject.hdu]
-    stored = np.asarray(item.read_stored(subject.plane, *subject.window))
-    pixels = np.asarray(item.to_physical(stored), dtype=np.float64)
-    pixels[~np.isfinite(pixels)] = np.nan
-    return pixels

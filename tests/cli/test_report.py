@@ -23,7 +23,7 @@ def write_image(path, seed=0):
 @pytest.fixture(autouse=True)
 def _quick_pictures(monkeypatch):
     """Leave figures undrawn: tests/report draws them."""
-    monkeypatch.setattr("astro_vq.report.figures.to_data_uri", lambda figure, **_: "data:,")
+    monkeypatch.setattr("astro_vq.report.figures.style.to_data_uri", lambda figure, **_: "data:,")
 
 
 @pytest.fixture
@@ -96,9 +96,13 @@ def test_a_batch_goes_on_after_a_bad_file_and_resumes(image, tmp_path):
 def test_devices_are_compared_byte_by_byte(image, tmp_path):
     done = run(image, "--lossless", "-o", tmp_path / "r.html", "--devices", "cpu,cpu", "--json")
     assert done.exit_code == 0, done.output
-    (other,) = json.loads(done.stdout)[0]["trials"][0]["devices"]
-    assert other["device"] == "cpu"
+    first, other = json.loads(done.stdout)[0]["trials"][0]["devices"]
+    assert first["device"] == other["device"] == "cpu"
     assert other["same_bytes"] is True
+    assert other["same_pixels"] is True
+    assert set(other["stages"]) == {"read", "model", "coding", "write"}
+    assert other["stages"]["model"] is None
+    assert other["stages"]["coding"] < other["compress_seconds"]
     assert "Devices" in (tmp_path / "r.html").read_text()
 
 

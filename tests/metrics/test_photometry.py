@@ -3,16 +3,12 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from astro_vq.errors import DataError
+from astro_vq.metrics.background import background_map
+from astro_vq.metrics.detection import detect_sources, match_sources
+from astro_vq.metrics.field import prepare_field
+from astro_vq.metrics.measurement import measure_sources
 from astro_vq.metrics.photometry import QUANTITIES, compare_sources, make_catalogue
-from astro_vq.metrics.sources import (
-    FWHM_PER_SIGMA,
-    Detections,
-    background_map,
-    detect_sources,
-    match_sources,
-    measure_sources,
-    prepare_field,
-)
+from astro_vq.metrics.source_types import FWHM_PER_SIGMA, Detections
 
 FWHM = 3.0
 
@@ -228,7 +224,7 @@ def test_measuring_in_pieces_is_the_same_as_at_once(monkeypatch):
     field = prepare_field(image)
     found = detect_sources(image, field)
     whole = measure_sources(image, field, found.x, found.y)
-    monkeypatch.setattr("astro_vq.metrics.sources._CHUNK", 7)
+    monkeypatch.setattr("astro_vq.metrics.measurement._CHUNK", 7)
     pieces = measure_sources(image, field, found.x, found.y)
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(one, other)

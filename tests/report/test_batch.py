@@ -6,21 +6,15 @@ import pytest
 from astropy.io import fits
 
 from astro_vq.errors import DataError
-from astro_vq.report.batch import (
-    COLUMNS,
-    find_inputs,
-    make_rows,
-    page_names,
-    read_record,
-    render_csv,
-    render_overview,
-    settings_key,
-    summarise,
-    write_record,
-)
+from astro_vq.report.choice import parse_choice
 from astro_vq.report.html import Cell, format_number, number_cell, render_page, table, text_cell
-from astro_vq.report.study import ReportSettings, study_image
-from astro_vq.report.trial import parse_choice
+from astro_vq.report.inputs import find_inputs, page_names
+from astro_vq.report.pages.overview import render_overview
+from astro_vq.report.records import read_record, settings_key, write_record
+from astro_vq.report.rows import COLUMNS, make_rows, render_csv
+from astro_vq.report.settings import ReportSettings
+from astro_vq.report.study import study_image
+from astro_vq.report.summary import summarise
 
 
 def write_image(path, seed=0, **cards):

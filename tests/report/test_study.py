@@ -7,6 +7,7 @@ from astropy.io import fits
 
 from astro_vq.errors import DataError, FormatError
 from astro_vq.metrics.noise_floor import quantized_noise_bits
+from astro_vq.report.choice import parse_choice
 from astro_vq.report.limits import (
     LIMITS,
     SWEEP_FACTORS,
@@ -15,9 +16,9 @@ from astro_vq.report.limits import (
     parse_limits,
     recommend,
 )
-from astro_vq.report.page import render_image
-from astro_vq.report.study import ReportSettings, study_image
-from astro_vq.report.trial import parse_choice
+from astro_vq.report.pages.image import render_image
+from astro_vq.report.settings import ReportSettings
+from astro_vq.report.study import study_image
 
 
 def make_image(shape=(96, 128), *, sigma=5.0, stars=12, seed=0):
@@ -40,7 +41,7 @@ def write(path, data, **cards):
 @pytest.fixture
 def quick_pictures(monkeypatch):
     """Leave figures undrawn where a page is looked at for its text."""
-    monkeypatch.setattr("astro_vq.report.figures.to_data_uri", lambda figure, **_: "data:,")
+    monkeypatch.setattr("astro_vq.report.figures.style.to_data_uri", lambda figure, **_: "data:,")
 
 
 def settings(*choices, **more):

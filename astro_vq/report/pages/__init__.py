@@ -1,0 +1,1 @@
+"""Pages of a report: HTML that needs nothing beside it."""
