@@ -21,5 +21,29 @@ class ModelMismatchError(AstroVQError):
     """A file or image needs another model than the one that is at hand."""
 
 
+class BatchError(AstroVQError):
+    """Work on many files cannot go on: its processes or its cluster fail."""
+
+
+class VerificationError(AstroVQError):
+    """What was written does not give back what it was made from; nothing is left of it."""
+
+
 class AstroVQWarning(UserWarning):
     """Something was done that the user should know about."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return one line that says what went wrong, for a person who has not seen the code."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return one_line(f"{where}{error.strerror}")
+    message = one_line(str(error)) or type(error).__name__
+    if isinstance(error, (AstroVQError, OSError)):
+        return message
+    return f"unexpected {type(error).__name__}: {message} (run with -vv for the traceback)"
+
+
+def one_line(text: str) -> str:
+    """Return the text with every run of white space, line ends too, as one space."""
+    return " ".join(text.split())

@@ -1,63 +1,32 @@
-"""Many files with one call: where each output goes, and work that survives a bad file."""
+"""Many files with one call: which they are, where each output goes, and what is said of them."""
 
-import multiprocessing
-import os
 import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
-from .console import Console, describe_error
+from astro_vq.batch.inputs import FoundFile, find_files, read_list
+from astro_vq.batch.jobs import Done, Job, Outcome, Work, attempt
+from astro_vq.batch.manifest import Manifest
+from astro_vq.batch.pools import Pool, SerialPool
+from astro_vq.batch.recording import RecordedWork
+from astro_vq.batch.run import run_jobs
+from astro_vq.io.names import is_fits_name
+
+from .batch_options import BatchOptions
+from .console import Console
+
+__all__ = ["Done", "Job", "Outcome", "Work", "attempt"]
 
 PACKED_SUFFIXES = (".gz", ".bz2", ".fz")
 """Endings of images that are unpacked to be compressed; what comes back is plain FITS."""
 
-
-_INTERRUPTED = threading.Event()
-"""Set in a process of a pool when Ctrl-C has ended one of its jobs."""
-
-
-class Job(NamedTuple):
-    """One file to work on, and where its result goes if it is written."""
-
-    source: Path
-    output: Path | None = None
-
-
-class Done(NamedTuple):
-    """What the work on one file gives: a JSON-able result, notes, and what is wrong with it."""
-
-    result: dict[str, Any]
-    notes: Sequence[str] = ()
-    problems: Sequence[str] = ()
-
-
-class Outcome(NamedTuple):
-    """What came of one file: what was done, or an error message with its traceback."""
-
-    source: Path
-    done: Done
-    error: str = ""
-    trace: str = ""
-
-    @property
-    def is_failure(self) -> bool:
-        """Whether the exit status must say so."""
-        return bool(self.error or self.done.problems)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result, or the input and the error, as a JSON object."""
-        return {"input": str(self.source), "error": self.error} if self.error else self.done.result
-
-
-Work = Callable[[Job], Done]
-"""Does one job; must be picklable for several processes."""
+MOST_NAMES = 20
+"""Files named in the last line of a run that failed for some; the others are counted."""
 
 
 def unpacked_name(name: str) -> str:
@@ -68,23 +37,57 @@ def unpacked_name(name: str) -> str:
     return name
 
 
+def find_inputs(
+    paths: Iterable[Path],
+    batch: BatchOptions,
+    *,
+    accepts: Callable[[Path], bool] = is_fits_name,
+    what: str = "FITS image",
+) -> list[FoundFile]:
+    """Return the files to work on: arguments, and what ``--files-from`` lists.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Arguments: files, folders, patterns, and lists (``@list.txt``).
+    batch : BatchOptions
+        Where else names come from.
+    accepts, what
+        See `find_files`.
+
+    Raises
+    ------
+    click.UsageError
+        There is no file at all.
+    """
+    names: list[Path | str] = [*paths]
+    if batch.files_from is not None:
+        lists_stdin = str(batch.files_from) == "-"
+        names.extend(read_list(sys.stdin if lists_stdin else batch.files_from))
+    found = find_files(names, accepts=accepts, what=what)
+    if not found:
+        raise click.UsageError("there is no file to work on: name files or folders")
+    return found
+
+
 def plan_jobs(
-    sources: Sequence[Path],
+    sources: Sequence[Path | FoundFile],
     rename: Callable[[str], str | None],
     *,
     output: Path | None,
     output_dir: Path | None,
 ) -> list[Job]:
-    """Decide where the result of each file goes; an output folder is made.
+    """Decide where the result of each file goes; output folders are made.
 
     Parameters
     ----------
-    sources : sequence of Path
+    sources : sequence of Path or FoundFile
         Files to work on.
     rename : callable
         Returns the name of the output for the name of an input, or None when there is no telling.
     output, output_dir : Path or None
-        The values of ``-o`` and ``-O``; without either, outputs lie beside their inputs.
+        The values of ``-o`` and ``-O``; without either, outputs lie beside their inputs. Files
+        that were found in a folder lie in the same folders below ``-O`` as below that one.
 
     Returns
     -------
@@ -105,71 +108,93 @@ def plan_jobs(
         )
     if output is not None and output.is_dir():
         raise click.UsageError(f"-o {output} is a folder; to write into it use -O {output}")
+    found = [file if isinstance(file, FoundFile) else FoundFile(file) for file in sources]
     jobs: list[Job] = []
     taken: dict[Path, Path] = {}
-    inputs = {source.absolute() for source in sources}
-    for source in sources:
-        target = output if output is not None else _target(source, rename, output_dir)
-        if target.absolute() in taken:
-            raise click.UsageError(
-                f"{taken[target.absolute()]} and {source} would both be written to {target}"
-            )
-        if target.absolute() in inputs:
+    folders: set[Path] = set()
+    inputs = {file.path.absolute() for file in found}
+    for file in found:
+        source = file.path
+        target = output if output is not None else _target(file, rename, output_dir)
+        whole = target.absolute()
+        if whole in taken:
+            raise click.UsageError(f"{taken[whole]} and {source} would both be written to {target}")
+        if whole in inputs:
             raise click.UsageError(f"the output {target} is an input; choose another with -o or -O")
-        taken[target.absolute()] = source
+        taken[whole] = source
+        folders.add(target.parent)
         jobs.append(Job(source, target))
     if output_dir is not None:
-        output_dir.mkdir(parents=True, exist_ok=True)
+        for folder in (output_dir, *sorted(folders)):
+            folder.mkdir(parents=True, exist_ok=True)
     return jobs
 
 
-def _target(source: Path, rename: Callable[[str], str | None], folder: Path | None) -> Path:
+def _target(file: FoundFile, rename: Callable[[str], str | None], folder: Path | None) -> Path:
     """Return the output of one file, beside it or in the folder."""
-    name = rename(source.name)
+    name = rename(file.path.name)
     if name is None:
-        raise click.UsageError(f"cannot tell a name for the output of {source}; give it with -o")
-    return (source.parent if folder is None else folder) / name
+        raise click.UsageError(f"cannot tell a name for the output of {file.path}; give it with -o")
+    return file.path.parent / name if folder is None else folder / file.below / name
 
 
-def run_jobs(
-    work: Work, jobs: Sequence[Job], *, processes: int, console: Console
+def run_batch(
+    work: Work,
+    jobs: Sequence[Job],
+    batch: BatchOptions,
+    console: Console,
+    *,
+    command: str,
+    settings: Mapping[str, Any],
+    overwrite: bool = False,
+    leave_out: bool = True,
 ) -> Iterator[Outcome]:
-    """Do all jobs, in this process or in several; a job that fails does not stop the others.
+    """Do all jobs here, in several processes or on a cluster; outcomes come in order.
 
-    Outcomes come in the order of the jobs.
+    Parameters
+    ----------
+    work : callable
+        Does one job.
+    jobs : sequence of Job
+        What to do.
+    batch : BatchOptions
+        Who does it, and where it is written down.
+    console : Console
+        Says how much processes shall say.
+    command, settings, overwrite
+        For the manifest, see `Manifest`.
+    leave_out : bool
+        Leave out jobs that the manifest says are done.
     """
-    processes = min(processes, len(jobs))
+    with ExitStack() as stack:
+        manifest = None
+        if batch.manifest is not None:
+            manifest = stack.enter_context(
+                Manifest(
+                    batch.manifest, command, settings, resume=batch.resume, overwrite=overwrite
+                )
+            )
+            work = RecordedWork(work, leaves_out=leave_out)
+        pool = _make_pool(work, len(jobs), batch, console)
+        yield from run_jobs(jobs, pool, retries=batch.retries, manifest=manifest)
+
+
+def _make_pool(work: Work, count: int, batch: BatchOptions, console: Console) -> Pool:
+    if batch.dask is not None:
+        from astro_vq.batch.cluster import DaskPool
+
+        return DaskPool(work, batch.dask)
+    processes = min(batch.jobs, count)
     if processes <= 1:
-        for job in jobs:
-            yield attempt(work, job)
-        return
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    with ProcessPoolExecutor(
-        processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_process,
-        initargs=(threads, console.verbosity),
-    ) as pool:
-        futures = [pool.submit(_attempt_in_process, work, job) for job in jobs]
-        try:
-            for job, future in zip(jobs, futures, strict=True):
-                yield _await(job, future)
-        finally:
-            for future in futures:
-                future.cancel()
+        return SerialPool(work)
+    from astro_vq.batch.processes import ProcessPool
+
+    return ProcessPool(work, processes, initialise=partial(_listen, console.verbosity))
 
 
-def attempt(work: Work, job: Job) -> Outcome:
-    """Do one job and return what came of it, an error included."""
-    try:
-        return Outcome(job.source, work(job))
-    except Exception as error:  # reported and counted by `report_outcomes`
-        return Outcome(
-            job.source,
-            Done({}),
-            error=describe_error(error),
-            trace="".join(traceback.format_exception(error)).rstrip(),
-        )
+def _listen(verbosity: int) -> None:
+    """Send warnings and log of a process to stderr."""
+    Console(verbosity).listen()
 
 
 def report_outcomes(
@@ -185,7 +210,7 @@ def report_outcomes(
     Parameters
     ----------
     outcomes : iterable of Outcome
-        What `run_jobs` yields.
+        What `run_batch` yields.
     console : Console
         Where to write.
     count : int
@@ -195,18 +220,27 @@ def report_outcomes(
     show : callable or None
         Prints one result; None prints all of them as one JSON list at the end.
     """
-    seen: list[Outcome] = []
+    results: list[dict[str, Any]] = []
+    failed: list[str] = []
+    skipped = 0
     with console.progress(outcomes, length=count, label=label, rows=show is not None) as running:
         for outcome in running:
-            seen.append(outcome)
+            skipped += outcome.done.is_skipped
+            if outcome.is_failure:
+                failed.append(str(outcome.source))
             _report_trouble(outcome, console)
-            if show is not None and not outcome.error:
+            if show is None:
+                results.append(outcome.to_dict())
+            elif not outcome.error and not outcome.done.is_skipped:
                 show(outcome.done.result)
     if show is None:
-        console.json([outcome.to_dict() for outcome in seen])
-    failed = [str(outcome.source) for outcome in seen if outcome.is_failure]
+        console.json(results)
+    if skipped:
+        console.note(f"{skipped} of {count} files were done already, and are unchanged")
     if failed and count > 1:
-        console.failure(f"{len(failed)} of {count} files failed: {', '.join(failed)}")
+        names = ", ".join(failed[:MOST_NAMES])
+        more = f" and {len(failed) - MOST_NAMES} more" if len(failed) > MOST_NAMES else ""
+        console.failure(f"{len(failed)} of {count} files failed: {names}{more}")
     if failed:
         sys.exit(1)
 
@@ -222,31 +256,3 @@ def _report_trouble(outcome: Outcome, console: Console) -> None:
         if console.verbosity >= 2:
             console.note(outcome.trace)
         console.failure(outcome.error, subject=subject)
-
-
-def _attempt_in_process(work: Work, job: Job) -> Outcome:
-    """Do one job in a process of the pool, unless the user has interrupted it before."""
-    if _INTERRUPTED.is_set():
-        raise KeyboardInterrupt
-    try:
-        return attempt(work, job)
-    except KeyboardInterrupt:
-        _INTERRUPTED.set()  # jobs that the pool has handed out already would still be done
-        raise
-
-
-def _await(job: Job, future: "Future[Outcome]") -> Outcome:
-    """Wait for a job in another process; a process that died counts as its failure."""
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return Outcome(
-            job.source, Done({}), error="its process ended early (out of memory?); try a smaller -j"
-        )
-
-
-def _start_process(threads: int, verbosity: int) -> None:
-    """Prepare a process of the pool, before anything heavy is imported."""
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = str(threads)
-    Console(verbosity).listen()

@@ -8,7 +8,16 @@ import click
 
 import astro_vq
 
-from .batch import Done, Job, plan_jobs, report_outcomes, run_jobs, unpacked_name
+from .batch import (
+    Done,
+    Job,
+    find_inputs,
+    plan_jobs,
+    report_outcomes,
+    run_batch,
+    unpacked_name,
+)
+from .batch_options import BatchOptions, batch_options, require_manifest
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, parse_max_error, pass_console, verbosity_options
 
@@ -17,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="The .avq file is itself a FITS file; astro-vq info shows what is inside.")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @option(
     "output",
     help="Compressed file to write (default: the image's name and .avq, such as m31.fits.avq).",
@@ -57,7 +66,7 @@ if TYPE_CHECKING:
     "--embed-model", is_flag=True, help="Put the model's weights into the file, to decode anywhere."
 )
 @option("device")
-@option("jobs")
+@batch_options
 @option("overwrite")
 @option("json")
 @verbosity_options
@@ -76,21 +85,24 @@ def compress(
     effort: int,
     embed_model: bool,
     device: str,
-    jobs: int,
+    batch: BatchOptions,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Compress FITS images.
 
-    Each IMAGE (.fits, also .fz, .gz or .bz2) becomes one .avq file: every image HDU in tiles, the
-    headers card for card, tables unchanged. Unless told otherwise, integer images are kept
-    lossless, and floating point images to 1/32 of the noise of their sky (0.03125sigma). Bounds
-    are in the unit of the image; bits per pixel and ratio count the whole file that is written.
+    Each IMAGE (.fits, also .fz, .gz or .bz2; a folder of them, or a list: @FILE) becomes one .avq
+    file: every image HDU in tiles, the headers card for card, tables unchanged. Unless told
+    otherwise, integer images are kept lossless, and floating point images to 1/32 of the noise of
+    their sky (0.03125sigma). Bounds are in the unit of the image; bits per pixel and ratio count
+    the whole file that is written. Files that are found in a folder lie in the same folders below
+    that of -O as below theirs.
 
     \b
     Examples:
       astro-vq compress m31.fits
       astro-vq compress night/*.fits -O packed --max-error 0.125sigma -j 4
+      astro-vq compress survey/ -O packed -j 8 --manifest run.jsonl --resume
     """  # noqa: D301 - click reads the character \b
     chosen = [
         flag
@@ -107,23 +119,33 @@ def compress(
         raise click.UsageError("--tokens and --no-tokens together would store nothing")
     if no_tokens and embed_model:
         raise click.UsageError("--no-tokens needs no model, so there is none to embed")
+    require_manifest(batch)
     planned = plan_jobs(
-        images, lambda name: f"{unpacked_name(name)}.avq", output=output, output_dir=output_dir
+        find_inputs(images, batch),
+        lambda name: f"{unpacked_name(name)}.avq",
+        output=output,
+        output_dir=output_dir,
     )
-    work = partial(
-        compress_one,
-        model=model,
-        fidelity=chosen[0].removeprefix("--") if chosen else None,
-        max_error=max_error,
-        tokens=not no_tokens,
-        effort=effort,
-        embed_model=embed_model,
-        device=device,
-        overwrite=overwrite,
-    )
-    table = compression_table(max(len(str(image)) for image in images))
+    settings: dict[str, Any] = {
+        "model": model,
+        "fidelity": chosen[0].removeprefix("--") if chosen else None,
+        "max_error": max_error,
+        "tokens": not no_tokens,
+        "effort": effort,
+        "embed_model": embed_model,
+    }
+    work = partial(compress_one, device=device, overwrite=overwrite, **settings)
+    table = compression_table(max(len(str(job.source)) for job in planned))
     report_outcomes(
-        run_jobs(work, planned, processes=jobs, console=console),
+        run_batch(
+            work,
+            planned,
+            batch,
+            console,
+            command="compress",
+            settings=settings,
+            overwrite=overwrite,
+        ),
         console,
         count=len(planned),
         label="compress",
@@ -131,9 +153,11 @@ def compress(
     )
 
 
-def compress_one(job: Job, **choices: Any) -> Done:  # noqa: ANN401
+def compress_one(job: Job, *, overwrite: bool, **choices: Any) -> Done:  # noqa: ANN401
     """Compress one file; return what came of it."""
-    result: CompressionResult = astro_vq.compress(job.source, job.output, **choices)
+    result: CompressionResult = astro_vq.compress(
+        job.source, job.output, overwrite=overwrite or job.may_replace, **choices
+    )
     return Done(result.to_dict(), result.notes)
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TextIO, TypeVar
 
 import click
 
-from astro_vq.errors import AstroVQError, AstroVQWarning
+from astro_vq.errors import AstroVQWarning, describe_error, one_line
 
 T = TypeVar("T")
 
@@ -162,22 +162,6 @@ class Console:
         """Write a warning as one line (the signature is that of `warnings.showwarning`)."""
         where = "" if issubclass(category, AstroVQWarning) else f"{category.__name__}: "
         self.note(f"astro-vq: warning: {where}{one_line(str(message))}")
-
-
-def describe_error(error: BaseException) -> str:
-    """Return one line that says what went wrong, for a person who has not seen the code."""
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return one_line(f"{where}{error.strerror}")
-    message = one_line(str(error)) or type(error).__name__
-    if isinstance(error, (AstroVQError, OSError)):
-        return message
-    return f"unexpected {type(error).__name__}: {message} (run with -vv for the traceback)"
-
-
-def one_line(text: str) -> str:
-    """Return the text with every run of white space, line ends too, as one space."""
-    return " ".join(text.split())
 
 
 def format_bytes(count: int) -> str:

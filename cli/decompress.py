@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import astro_vq
+from astro_vq.batch.inputs import is_compressed_name
 
-from .batch import Done, Job, plan_jobs, report_outcomes, run_jobs, unpacked_name
+from .batch import (
+    Done,
+    Job,
+    find_inputs,
+    plan_jobs,
+    report_outcomes,
+    run_batch,
+    unpacked_name,
+)
+from .batch_options import BatchOptions, batch_options, require_manifest
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, parse_section, pass_console, verbosity_options
 
@@ -17,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @option("output", help="FITS file to write (default: the name of the .avq file without .avq).")
 @option("output-dir")
 @option("hdu")
@@ -41,7 +51,7 @@ if TYPE_CHECKING:
     "the folder of a training run. Its content hash must be that of the file.",
 )
 @option("device")
-@option("jobs")
+@batch_options
 @option("overwrite")
 @option("json")
 @verbosity_options
@@ -57,13 +67,14 @@ def decompress(
     keep_going: bool,
     model: str | None,
     device: str,
-    jobs: int,
+    batch: BatchOptions,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Get FITS images back from .avq files.
 
-    Each FILE becomes the FITS file that it was made from: the pixels within the bound that was
+    Each FILE (or each .avq file of a folder, or of a list: @FILE) becomes the FITS file that it
+    was made from: the pixels within the bound that was
     chosen when it was compressed (every bit of them after --lossless), the headers card for card,
     in the unit and the type of the original. Checksums are verified tile by tile.
 
@@ -72,7 +83,9 @@ def decompress(
       astro-vq decompress m31.fits.avq -o m31-again.fits
       astro-vq decompress m31.fits.avq --section 0:512,1024:2048 -o corner.fits
     """  # noqa: D301 - click reads the character \b
-    planned = plan_jobs(files, original_name, output=output, output_dir=output_dir)
+    require_manifest(batch)
+    found = find_inputs(files, batch, accepts=is_compressed_name, what=".avq file")
+    planned = plan_jobs(found, original_name, output=output, output_dir=output_dir)
     work = partial(
         decompress_one,
         hdu=hdu,
@@ -82,16 +95,26 @@ def decompress(
         device=device,
         overwrite=overwrite,
     )
+    corner = section and [[part.start, part.stop] for part in section]
+    settings = {"hdu": hdu, "section": corner, "keep_going": keep_going, "model": model}
     table = Table(
         [
-            Column("file", max(len(str(file)) for file in files), "<"),
+            Column("file", max(len(str(job.source)) for job in planned), "<"),
             Column("output", max(len(str(job.output)) for job in planned), "<"),
             Column("size", 7),
             Column("seconds", 7),
         ]
     )
     report_outcomes(
-        run_jobs(work, planned, processes=jobs, console=console),
+        run_batch(
+            work,
+            planned,
+            batch,
+            console,
+            command="decompress",
+            settings=settings,
+            overwrite=overwrite,
+        ),
         console,
         count=len(planned),
         label="decompress",
@@ -106,9 +129,11 @@ def original_name(name: str) -> str | None:
     return unpacked_name(name[: -len(".avq")]) or None
 
 
-def decompress_one(job: Job, **choices: Any) -> Done:  # noqa: ANN401
+def decompress_one(job: Job, *, overwrite: bool, **choices: Any) -> Done:  # noqa: ANN401
     """Decompress one file; return what came of it."""
-    result: DecompressionResult = astro_vq.decompress(job.source, job.output, **choices)
+    result: DecompressionResult = astro_vq.decompress(
+        job.source, job.output, overwrite=overwrite or job.may_replace, **choices
+    )
     return Done(result.to_dict(), result.notes, result.damaged)
 
 

@@ -1,5 +1,6 @@
 """``astro-vq report``: what compression saves and what it does to the science."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .batch import Done, Job, Outcome, report_outcomes, run_jobs
+from .batch import Done, Job, Outcome, find_inputs, report_outcomes, run_batch
+from .batch_options import BatchOptions, batch_options
 from .console import Column, Console, Table
 from .options import option, parse_max_error, pass_console, verbosity_options
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     epilog="Limits of --sweep: flux, bias, psf-flux, position, size, ellipticity, lost-snr, "
     "invented-snr, noise, sky, correlation; see the documentation for what each means."
 )
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @option("output", help="Page to write (.html); JSON and CSV go beside it under the same name.")
 @option(
     "output-dir",
@@ -86,12 +88,7 @@ if TYPE_CHECKING:
     metavar="NAME,NAME",
     help="Run on each of these devices, such as cpu,cuda, and check that all write the same bytes.",
 )
-@option("jobs")
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="With -O: keep pages of images that have not changed since, made with these settings.",
-)
+@batch_options
 @option("overwrite")
 @option("json")
 @verbosity_options
@@ -117,8 +114,7 @@ def report(
     effort: int,
     device: str,
     devices: str | None,
-    jobs: int,
-    resume: bool,
+    batch: BatchOptions,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -137,12 +133,12 @@ def report(
     """  # noqa: D301 - click reads the character \b
     if (output is None) == (output_dir is None):
         raise click.UsageError("give the page with -o PAGE.html, or a folder of pages with -O DIR")
-    if resume and output_dir is None:
+    if batch.resume and output_dir is None:
         raise click.UsageError("--resume needs a folder of pages: -O DIR")
     if limits and not sweep:
         raise click.UsageError("--limit goes with --sweep")
     from astro_vq.report.choice import parse_choice
-    from astro_vq.report.inputs import find_inputs, page_names
+    from astro_vq.report.inputs import page_names
     from astro_vq.report.limits import parse_limits
     from astro_vq.report.settings import ReportSettings
 
@@ -166,11 +162,11 @@ def report(
         fwhm=fwhm,
         radius=radius,
     )
-    sources = find_inputs(images)
+    sources = [file.path for file in find_inputs(images, batch)]
     if output is not None:
         _check_outputs(output, overwrite=overwrite)
     else:
-        _check_folder(output_dir, overwrite=overwrite or resume)
+        _check_folder(output_dir, overwrite=overwrite or batch.resume)
     with tempfile.TemporaryDirectory(prefix="astro-vq-report-") as scratch:
         folder = output_dir or Path(scratch)
         (folder / "records").mkdir(parents=True, exist_ok=True)
@@ -180,12 +176,21 @@ def report(
             for source, name in zip(sources, names, strict=True)
         ]
         work = partial(
-            report_one, settings=settings, whole_page=output_dir is not None, resume=resume
+            report_one, settings=settings, whole_page=output_dir is not None, resume=batch.resume
         )
         table = _make_table(sources)
         if not as_json:
             console.result(table.header)
-        outcomes = run_jobs(work, planned, processes=jobs, console=console)
+        outcomes = run_batch(
+            work,
+            planned,
+            batch,
+            console,
+            command="report",
+            settings=json.loads(json.dumps(settings.to_dict(), default=str)),
+            overwrite=overwrite,
+            leave_out=False,  # `report_one` reads the record of a page that is up to date
+        )
         report_outcomes(
             _finish(outcomes, planned, console, output, output_dir, overwrite=overwrite),
             console,

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import astro_vq
+from astro_vq.batch.inputs import is_compressed_name
 
-from .batch import Done, Job, report_outcomes, run_jobs
+from .batch import Done, Job, find_inputs, report_outcomes, run_batch
+from .batch_options import BatchOptions, batch_options, require_manifest
 from .console import Column, Console, Table, format_number
 from .options import option, pass_console, verbosity_options
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     "needed with --against.",
 )
 @option("device")
-@option("jobs")
+@batch_options
 @option("json")
 @verbosity_options
 @pass_console
@@ -43,10 +45,10 @@ def verify(
     against: Path | None,
     model: str | None,
     device: str,
-    jobs: int,
+    batch: BatchOptions,
     as_json: bool,
 ) -> None:
-    """Check that compressed FILEs are undamaged.
+    """Check that compressed FILEs are undamaged; of a folder, or a list (@FILE), each of them.
 
     Compares every checksum and decodes every tile. With --against the file is also compared with
     the image that it was made from; errors are in the unit of the image. The exit status is 1 if
@@ -57,11 +59,13 @@ def verify(
       astro-vq verify packed/*.avq
       astro-vq verify m31.fits.avq --against m31.fits
     """  # noqa: D301 - click reads the character \b
-    if against is not None and len(files) > 1:
-        raise click.UsageError(f"--against is for one file, but there are {len(files)}")
+    require_manifest(batch)
+    found = find_inputs(files, batch, accepts=is_compressed_name, what=".avq file")
+    if against is not None and len(found) > 1:
+        raise click.UsageError(f"--against is for one file, but there are {len(found)}")
     table = Table(
         [
-            Column("file", max(len(str(file)) for file in files), "<"),
+            Column("file", max(len(str(file.path)) for file in found), "<"),
             Column("state", 7, "<"),
             Column("fidelity", 9, "<"),
             Column("hdus"),
@@ -72,14 +76,16 @@ def verify(
         ]
     )
     report_outcomes(
-        run_jobs(
+        run_batch(
             partial(verify_one, against=against, model=model, device=device),
-            [Job(file) for file in files],
-            processes=jobs,
-            console=console,
+            [Job(file.path) for file in found],
+            batch,
+            console,
+            command="verify",
+            settings={"against": against and str(against), "model": model},
         ),
         console,
-        count=len(files),
+        count=len(found),
         label="verify",
         show=None if as_json else console.row_printer(table, row_of),
     )

@@ -21,7 +21,7 @@ FOLDERS = {
 LEVELS = [
     {"errors", "types"},
     {"config", "io"},
-    {"data", "layers"},
+    {"batch", "data", "layers"},
     {"quantizers", "likelihoods", "entropy"},
     {"models", "priors"},
     {"codec", "checkpoint"},

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+_SUFFIX = ".part"
+
 
 @contextmanager
 def atomic_writer(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[BinaryIO]:
@@ -39,7 +41,7 @@ def atomic_writer(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     """
     target = Path(os.path.realpath(path))
     _check_target(target, Path(path), overwrite=overwrite)
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}{_SUFFIX}")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(temporary, flags, 0o666)
     try:
@@ -55,6 +57,23 @@ def atomic_writer(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove temporary files that a killed process left of a file; none may be writing it."""
+    target = Path(os.path.realpath(path))
+    with suppress(OSError):
+        for entry in list(os.scandir(target.parent)):
+            name = entry.name
+            start = _prefix(target)
+            is_ours = name.startswith(start) and name.endswith(_SUFFIX)
+            if is_ours and len(name) == len(start) + 8 + len(_SUFFIX):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _prefix(target: Path) -> str:
+    """Return how the temporary names of a file begin."""
+    return f".{target.name[:200]}."
 
 
 def _check_target(target: Path, shown: Path, *, overwrite: bool) -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from astro_vq.errors import DataError
 from astro_vq.io.fits import FitsHDU, open_fits
+from astro_vq.io.names import is_fits_name
 
-_SUFFIXES = (".fits", ".fit", ".fts")
-_PACKINGS = (".fz", ".gz", ".bz2")
+__all__ = ["ImagePlane", "find_images", "is_fits_name", "iter_planes"]
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,6 @@ def iter_planes(path: str | os.PathLike[str]) -> Iterator[ImagePlane]:
     for hdu in images:
         for plane in range(hdu.n_planes):
             yield ImagePlane(Path(path), hdu.index, plane, hdu.plane_shape, hdu.unit, hdu)
-
-
-def is_fits_name(name: str | os.PathLike[str]) -> bool:
-    """Whether a file name is one of FITS: .fits, .fit or .fts, also with .fz, .gz or .bz2."""
-    path = Path(name)
-    suffix = path.suffix.lower()
-    if suffix in _PACKINGS:
-        suffix = Path(path.stem).suffix.lower()
-    return suffix in _SUFFIXES
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:

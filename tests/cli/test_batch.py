@@ -1,13 +1,21 @@
 """Where outputs go, and batches that survive a bad file."""
 
-import importlib
-import os
+import json
+from hashlib import sha256
 from pathlib import Path
+from unittest.mock import ANY
 
 import click
+import numpy as np
 import pytest
-from astro_vq.cli.batch import Job, plan_jobs, run_jobs, unpacked_name
+from astro_vq.cli.batch import Job, Outcome, plan_jobs, report_outcomes, unpacked_name
 from astro_vq.cli.console import Console
+from astro_vq.cli.main import main
+from astropy.io import fits
+from click.testing import CliRunner
+
+from astro_vq.batch.inputs import FoundFile
+from astro_vq.batch.manifest import read_manifest
 
 
 def plan(*names, output=None, output_dir=None):
@@ -61,53 +69,92 @@ def test_an_unclear_output_is_wrong_usage(names, options, message):
         plan(*names, **options)
 
 
-WORK = """
-import os
-from astro_vq.cli.batch import Done
-from astro_vq.errors import DataError
-
-def work(job):
-    if job.source.name == "bad":
-        raise DataError("bad: no image")
-    if job.source.name == "dead":
-        os._exit(1)
-    if job.source.name == "stop":
-        raise KeyboardInterrupt
-    return Done({"input": job.source.name, "process": os.getpid()}, ("a note",))
-"""
+def test_files_of_a_folder_keep_the_folders_that_they_lie_in(tmp_path):
+    found = [FoundFile(Path("x/n1/a.fits"), Path("n1")), FoundFile(Path("x/n2/a.fits"), Path("n2"))]
+    jobs = plan_jobs(found, lambda name: f"{name}.avq", output=None, output_dir=tmp_path / "o")
+    assert [job.output for job in jobs] == [
+        tmp_path / "o" / "n1" / "a.fits.avq",
+        tmp_path / "o" / "n2" / "a.fits.avq",
+    ]
+    assert (tmp_path / "o" / "n2").is_dir()
+    beside = plan_jobs(found, lambda name: f"{name}.avq", output=None, output_dir=None)
+    assert beside[1].output == Path("x/n2/a.fits.avq")
 
 
 @pytest.fixture
-def work(tmp_path, monkeypatch):
-    """Refuse a file named bad, die at one named dead, else say which process it is."""
-    name = f"work_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(WORK)
-    monkeypatch.syspath_prepend(tmp_path)
-    return importlib.import_module(name).work
+def night(tmp_path):
+    """Folder of four small images, one of them broken."""
+    folder = tmp_path / "night"
+    (folder / "late").mkdir(parents=True)
+    for name in ("a.fits", "b.fits", "late/c.fits"):
+        pixels = np.random.default_rng(len(name)).normal(100, 8, (24, 32)).astype(np.int16)
+        fits.PrimaryHDU(pixels).writeto(folder / name)
+    (folder / "late" / "broken.fits").write_bytes(b"SIMPLE")
+    return folder
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_bad_file_does_not_stop_the_others(work, processes):
-    jobs = [Job(Path(name)) for name in ("a", "bad", "b")]
-    outcomes = list(run_jobs(work, jobs, processes=processes, console=Console()))
-    assert [outcome.source.name for outcome in outcomes] == ["a", "bad", "b"]
-    assert [outcome.error for outcome in outcomes] == ["", "bad: no image", ""]
-    assert outcomes[1].to_dict() == {"input": "bad", "error": "bad: no image"}
-    assert "DataError" in outcomes[1].trace
-    assert outcomes[2].done.notes == ("a note",)
-    assert (outcomes[0].done.result["process"] == os.getpid()) == (processes == 1)
+def run(*arguments, **options):
+    return CliRunner().invoke(main, [str(text) for text in arguments], **options)
 
 
-def test_a_process_that_dies_is_the_failure_of_its_file(work):
-    jobs = [Job(Path("dead")), Job(Path("a"))]
-    outcomes = list(run_jobs(work, jobs, processes=2, console=Console()))
-    assert "its process ended early" in outcomes[0].error
+def hashes_of(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_an_interruption_ends_the_batch(work, processes):
-    jobs = [Job(Path(name)) for name in ("a", "stop", "b", "c")]
-    outcomes = run_jobs(work, jobs, processes=processes, console=Console())
-    assert next(outcomes).source.name == "a"
-    with pytest.raises(KeyboardInterrupt):
-        list(outcomes)
+def test_every_command_takes_folders_and_lists_and_writes_manifests(night, tmp_path):
+    packed, back = tmp_path / "packed", tmp_path / "back"
+    options = ("--no-tokens", "-O", packed, "--manifest", tmp_path / "1.jsonl")
+    done = run("compress", night, *options)
+    assert done.exit_code == 1
+    assert "1 of 4 files failed" in done.stderr
+    assert list(map(str, hashes_of(packed))) == ["a.fits.avq", "b.fits.avq", "late/c.fits.avq"]
+
+    again = run("compress", night, *options, "--resume", "--json")
+    assert "3 of 4 files were done already" in again.stderr
+    results = json.loads(again.stdout)
+    assert [result.get("skipped") for result in results] == [True, True, None, True]
+    assert results[0]["fidelity"] == "lossless"
+    assert "error" in results[2]
+
+    (tmp_path / "list").write_text(f"{packed / 'a.fits.avq'}\n{packed / 'late'}\n")
+    for inputs in (("--files-from", tmp_path / "list"), (f"@{tmp_path / 'list'}",)):
+        done = run("verify", *inputs, "--json", "--manifest", tmp_path / f"v{len(inputs)}.jsonl")
+        assert [result["ok"] for result in json.loads(done.stdout)] == [True, True]
+    lines = list(read_manifest(tmp_path / "v1.jsonl"))
+    assert lines[-1]["figures"]["ok"] is True
+    assert lines[-1]["output"] is None
+
+    done = run("decompress", "--files-from", "-", "-O", back, input=str(packed))
+    assert done.exit_code == 0, done.stderr
+    assert {**hashes_of(back), Path("late/broken.fits"): ANY} == hashes_of(night)
+
+
+def test_processes_write_the_bytes_that_one_writes(night, tmp_path):
+    for jobs in ("1", "2"):
+        done = run("compress", night, "--no-tokens", "-O", tmp_path / jobs, "-j", jobs)
+        assert "1 of 4 files failed" in done.stderr
+    assert hashes_of(tmp_path / "1") == hashes_of(tmp_path / "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compress"], "there is no file to work on"),
+        (["compress", "a.fits", "--resume"], "--resume needs the manifest of the run"),
+        (["verify", "a.avq", "-j", "2", "--dask", "tcp://x:1"], "give -j or --dask, not both"),
+    ],
+)
+def test_options_that_do_not_fit_are_wrong_usage(arguments, message):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_a_long_list_of_failures_is_cut_short(capsys):
+    outcomes = [Outcome(Path(f"f{number}"), error="no") for number in range(30)]
+    with pytest.raises(SystemExit):
+        report_outcomes(outcomes, Console(), count=40, label="x", show=print)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "30 of 40 files failed: f0, f1," in last
+    assert last.endswith("f19 and 10 more")

@@ -84,6 +84,6 @@ def test_a_damaged_tile_is_named_and_other_files_are_still_checked(packed, tmp_p
 
 
 def test_against_is_for_one_file(packed):
-    done = run("verify", packed, packed, "--against", "x.fits")
+    done = run("verify", packed, "other.avq", "--against", "x.fits")
     assert done.exit_code == 2
     assert "--against is for one file" in done.stderr

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astro_vq.errors import DataError
 from astro_vq.report.choice import parse_choice
 from astro_vq.report.html import Cell, format_number, number_cell, render_page, table, text_cell
-from astro_vq.report.inputs import find_inputs, page_names
+from astro_vq.report.inputs import page_names
 from astro_vq.report.pages.overview import render_overview
 from astro_vq.report.records import read_record, settings_key, write_record
 from astro_vq.report.rows import COLUMNS, make_rows, render_csv
@@ -36,23 +35,6 @@ def records(tmp_path_factory):
         write_image(folder / "c.fits", 2),
     ]
     return [study_image(path, settings).record for path in files]
-
-
-def test_folders_patterns_and_files_are_found_once(tmp_path):
-    first = write_image(tmp_path / "n1" / "a.fits")
-    second = write_image(tmp_path / "n2" / "b.fits.gz")
-    (tmp_path / "n2" / "notes.txt").write_text("no image")
-    assert find_inputs([tmp_path]) == [first, second]
-    assert find_inputs([tmp_path / "n*" / "*.fits"]) == [first]
-    assert find_inputs([first, tmp_path / "n1", first]) == [first]
-    assert find_inputs([tmp_path / "missing.fits"]) == [tmp_path / "missing.fits"]
-
-
-def test_empty_folders_and_patterns_are_errors(tmp_path):
-    with pytest.raises(DataError, match="no FITS image in this folder"):
-        find_inputs([tmp_path])
-    with pytest.raises(DataError, match="no file fits this pattern"):
-        find_inputs([tmp_path / "*.fits"])
 
 
 def test_pages_have_names_of_their_own(tmp_path):
