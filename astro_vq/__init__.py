@@ -14,6 +14,7 @@ _PUBLIC = {
     "decompress": "astro_vq.codec.decompress",
     "load_model": "astro_vq.checkpoint",
     "open": "astro_vq.codec.reader",
+    "register_astropy_io": "astro_vq.ecosystem.astropy_io",
     "train": "astro_vq.training.loop",
     "verify": "astro_vq.codec.verify",
 }

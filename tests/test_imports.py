@@ -25,9 +25,10 @@ LEVELS = [
     {"quantizers", "likelihoods", "entropy"},
     {"models", "priors"},
     {"codec", "checkpoint"},
-    {"training", "metrics", "plotting"},
+    {"training", "metrics", "plotting", "ecosystem"},
     {"report"},
     {"data_recipes", "cli"},
+    {"__main__"},
 ]
 """Parts of the package, from those that import nothing of ours to those that import all."""
 

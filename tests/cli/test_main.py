@@ -2,11 +2,14 @@
 
 import errno
 import importlib
+import subprocess
+import sys
 
 import click
 import pytest
 from astro_vq.cli.main import COMMANDS, main
 from astro_vq.cli.options import SHARED_OPTIONS
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 import astro_vq
@@ -80,6 +83,21 @@ def test_the_help_lists_every_command():
 
 def test_version_is_that_of_the_package():
     assert run("--version").stdout == f"astro-vq, version {astro_vq.__version__}\n"
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "astro_vq", "info", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("Usage: astro-vq info ")
+
+
+def test_a_shell_completes_commands_and_options():
+    complete = ShellComplete(main, {}, "astro-vq", "_ASTRO_VQ_COMPLETE")
+    assert [item.value for item in complete.get_completions([], "comp")] == ["compress"]
+    options = [item.value for item in complete.get_completions(["compress"], "--max")]
+    assert options == ["--max-error"]
 
 
 @pytest.mark.parametrize("arguments", [("squeeze",), ("compress",), ("info", "--nonsense", "x")])

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,14 +17,19 @@ class RangeServer(ThreadingHTTPServer):
         Contents by name.
     ranges : bool
         Whether ranges are given; without, a request for one gets the whole file.
+    latency : float
+        Seconds before each answer.
     """
 
     daemon_threads = True
 
-    def __init__(self, files: dict[str, bytes], *, ranges: bool = True) -> None:
+    def __init__(
+        self, files: dict[str, bytes], *, ranges: bool = True, latency: float = 0.0
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = files
         self.ranges = ranges
+        self.latency = latency
         self.lock = threading.Lock()
         self.reset()
 
@@ -52,6 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, *, body: bool) -> None:
+        time.sleep(self.server.latency)
         whole = self.server.files.get(self.path.lstrip("/"))
         if whole is None:
             self.send_response(404)
@@ -79,9 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(files: dict[str, bytes], *, ranges: bool = True) -> Iterator[RangeServer]:
+def serving(
+    files: dict[str, bytes], *, ranges: bool = True, latency: float = 0.0
+) -> Iterator[RangeServer]:
     """Run a server while the block lasts."""
-    with RangeServer(files, ranges=ranges) as server:
+    with RangeServer(files, ranges=ranges, latency=latency) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

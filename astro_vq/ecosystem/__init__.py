@@ -1,0 +1,1 @@
+"""Other packages that compressed images meet: numcodecs, Zarr, astropy's unified reading."""
