@@ -48,7 +48,7 @@ def verify(
     batch: BatchOptions,
     as_json: bool,
 ) -> None:
-    """Check that compressed FILEs are undamaged; of a folder, or a list (@FILE), each of them.
+    """Check that compressed FILEs are undamaged (folders and lists, @FILE, too).
 
     Compares every checksum and decodes every tile. With --against the file is also compared with
     the image that it was made from; errors are in the unit of the image. The exit status is 1 if
