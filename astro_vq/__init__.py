@@ -15,6 +15,7 @@ _PUBLIC = {
     "load_model": "astro_vq.checkpoint",
     "open": "astro_vq.codec.reader",
     "register_astropy_io": "astro_vq.ecosystem.astropy_io",
+    "sample": "astro_vq.codec.sample",
     "train": "astro_vq.training.loop",
     "verify": "astro_vq.codec.verify",
 }

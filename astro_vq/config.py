@@ -388,8 +388,8 @@ class PriorConfig(_Checked):
         Channels in which a map sees the map above it (models with two levels).
     """
 
-    width: int = 64
-    layers: int = 6
+    width: int = 48
+    layers: int = 5
     radius: int = 1
     context: int = 32
 

@@ -29,6 +29,7 @@ from .options import (
     pass_console,
     verbosity_options,
 )
+from .train_prior import train_prior_of
 from .train_progress import ProgressPrinter, format_seconds
 
 if TYPE_CHECKING:
@@ -168,7 +169,11 @@ def given_options(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
     cls=SectionedCommand,
     epilog="The run folder is a model: astro-vq compress -m RUN image.fits",
 )
-@option("output", required=True, metavar="RUN", help="Run folder to write.")
+@option(
+    "output",
+    metavar="RUN",
+    help="Run folder to write (needed, but with --prior: there it is the model's own folder).",
+)
 @click.option(
     "--config",
     "config_file",
@@ -176,7 +181,13 @@ def given_options(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
     help="TOML file of options, in tables [data], [model] and [training]; flags win over it.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in RUN where it stopped.")
-@option("overwrite", help="Replace the run that is in RUN.")
+@click.option(
+    "--prior",
+    metavar="MODEL",
+    help="Train no model, but the prior of the tokens of this one, for astro-vq sample; on the "
+    "images that it was trained on, unless others are named.",
+)
+@option("overwrite", help="Replace the run (or prior) that is in RUN.")
 @option("json")
 @config_options
 @verbosity_options
@@ -187,9 +198,10 @@ def train(
     console: Console,
     /,
     *,
-    output: Path,
+    output: Path | None,
     config_file: Path | None,
     resume: bool,
+    prior: str | None,
     overwrite: bool,
     as_json: bool,
     **values: Any,  # noqa: ANN401
@@ -206,10 +218,30 @@ def train(
       astro-vq train --fits-dir cutouts/ -o run --time-budget 20m
       astro-vq train --config run.toml --codes 512 --steps 20000 -o run2
       astro-vq train -o run --resume
+      astro-vq train --prior run --time-budget 10m
     """  # noqa: D301 - click reads the character \b
+    if prior is not None and resume:
+        raise click.UsageError("a prior is trained in one go: --resume does not go with --prior")
+    if prior is None and output is None:
+        written = next(param for param in ctx.command.params if param.name == "output")
+        raise click.MissingParameter(ctx=ctx, param=written)
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
     options = given_options(ctx, values)
+    if prior is not None:
+        ended = train_prior_of(
+            prior,
+            console,
+            options,
+            config=None if config_file is None else read_toml(config_file),
+            output=output,
+            overwrite=overwrite,
+            as_json=as_json,
+        )
+        if ended.interrupted:
+            sys.exit(1)
+        return
+    assert output is not None
     config: RunConfig | dict[str, Any] = options
     if config_file is not None:
         config = change_options(read_toml(config_file), options)

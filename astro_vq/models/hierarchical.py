@@ -148,12 +148,17 @@ class HierarchicalVAE(VAE):
         return self._descend([e.repeat(samples) for e in self._evidence(pixels)], generator)
 
     def draw_prior(
-        self, number: int, size: tuple[int, int], generator: torch.Generator | None = None
+        self,
+        number: int,
+        size: tuple[int, int],
+        generator: torch.Generator | None = None,
+        *,
+        temperature: float = 1.0,
     ) -> Tensor:
         """Draw latents (number, D, h, w) of the bottom layer from the prior."""
         weight = next(self.parameters())
         shape = (number, self.latent_channels, size[0] // self.stride, size[1] // self.stride)
-        latents = standard_normal_like(weight.new_empty(shape), generator)
+        latents = temperature * standard_normal_like(weight.new_empty(shape), generator)
         for level in range(self.layers - 2, -1, -1):
             latents = Gaussian.from_raw(self.prior[level](latents)).draw(generator)
         return latents

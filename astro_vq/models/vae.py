@@ -174,13 +174,21 @@ class VAE(Model):
         return Draw(latents, log_ratio, (divergence.repeat(samples),))
 
     def draw_prior(
-        self, number: int, size: tuple[int, int], generator: torch.Generator | None = None
+        self,
+        number: int,
+        size: tuple[int, int],
+        generator: torch.Generator | None = None,
+        *,
+        temperature: float = 1.0,
     ) -> Tensor:
-        """Draw latents (number, D, h, w) from the prior for images of a size (H, W)."""
+        """Draw latents (number, D, h, w) from the prior for images of a size (H, W).
+
+        Their standard deviation is `temperature` (that of the top layer, where there are several).
+        """
         weight = next(self.parameters())
         encoded = self.encoder(weight.new_zeros(1, self.channels, *size)).shape
         shape = (number, encoded[1] // 2, *encoded[2:])
-        return standard_normal_like(weight.new_empty(shape), generator)
+        return temperature * standard_normal_like(weight.new_empty(shape), generator)
 
     def sample(
         self, number: int, size: tuple[int, int], generator: torch.Generator | None = None
