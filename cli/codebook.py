@@ -92,9 +92,11 @@ def codebook(
     from astro_vq.codec.windows import choose_device
     from astro_vq.data.cutouts import CutoutIndex
     from astro_vq.metrics.codebook import study_codebooks
+    from astro_vq.metrics.codebook_drift import measure_drift
     from astro_vq.report.codebook_files import read_history, write_hdf5
     from astro_vq.report.pages.codebook import render_codebook
     from astro_vq.report.produce import write_text
+    from astro_vq.training.snapshots import read_snapshots
 
     loaded = load_model(model, device=choose_device(device))
     index = None
@@ -116,21 +118,24 @@ def codebook(
         "hash": loaded.hash,
         "data": f"used on {', '.join(data)}" if data else "no data",
     }
-    history = read_history(Path(model)) if Path(model).is_dir() else {}
-    text, figures = render_codebook(study, about, history)
+    run = Path(model)
+    history = read_history(run) if run.is_dir() else {}
+    drift = measure_drift(read_snapshots(run)) if run.is_dir() else []
+    text, figures = render_codebook(study, about, history, drift)
     document: dict[str, Any] = {
         "model": about,
         "stride": study.stride,
         "cutouts": study.cutouts,
         "levels": [level.to_dict() for level in study.levels],
         "history": history,
+        "drift": [level.to_dict() for level in drift],
     }
     output.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110)
         (output / f"{name}.png").write_bytes(buffer.getvalue())
-    write_hdf5(output / "codebook.h5", study, overwrite=True)
+    write_hdf5(output / "codebook.h5", study, drift, overwrite=True)
     write_text(output / "codebook.json", json.dumps(document, indent=1) + "\n", overwrite=True)
     write_text(page, text, overwrite=True)
     if as_json:

@@ -1,6 +1,7 @@
 """Files of a codebook beside its page, and what the metrics of its run say."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -8,6 +9,7 @@ import numpy as np
 
 from astro_vq.io.atomic import atomic_writer
 from astro_vq.metrics.codebook import CodebookStudy
+from astro_vq.metrics.codebook_drift import Drift
 
 
 def read_history(run: Path) -> dict[str, list[float]]:
@@ -36,7 +38,9 @@ def _is_number(text: str | None) -> bool:
         return False
 
 
-def write_hdf5(path: Path, study: CodebookStudy, *, overwrite: bool) -> None:
+def write_hdf5(
+    path: Path, study: CodebookStudy, drift: Sequence[Drift] = (), *, overwrite: bool
+) -> None:
     """Write the arrays of a study: one group a level, and the map over the image.
 
     Parameters
@@ -45,6 +49,8 @@ def write_hdf5(path: Path, study: CodebookStudy, *, overwrite: bool) -> None:
         File to write.
     study : CodebookStudy
         Codebooks.
+    drift : sequence of Drift
+        How the codes of each level moved.
     overwrite : bool
         Replace a file that exists.
     """
@@ -63,3 +69,6 @@ def write_hdf5(path: Path, study: CodebookStudy, *, overwrite: bool) -> None:
             file["image"] = study.image
             for level, codes in zip(study.levels, study.image_codes, strict=True):
                 file[f"image_codes/{level.name}"] = codes
+        for moved in drift:
+            for name in ("steps", "median", "percentile_90", "settled"):
+                file[f"drift/{moved.name}/{name}"] = getattr(moved, name)

@@ -27,6 +27,7 @@ from astro_vq.training.reports import (
     ValidationReport,
 )
 from astro_vq.training.schedule import Schedule
+from astro_vq.training.snapshots import drop_snapshots, save_snapshot
 from astro_vq.training.state import (
     Checkpoint,
     Position,
@@ -126,6 +127,7 @@ class Trainer:
         if not self.meter.names:
             self.meter = Meter(self._name_terms())
         columns = (*self.meter.names, *VALIDATION_COLUMNS)
+        drop_snapshots(self.folder.path, position.step)
         with MetricsLog(self.folder.metrics, columns, keep=position.rows) as log:
             self._tick()
             if position.step and position.progress >= 1:
@@ -133,6 +135,8 @@ class Trainer:
             saved = position.step if position.step else -1
             while position.progress < 1 and not interruption.is_wanted:
                 self._step(batches)
+                if position.step & (position.step - 1) == 0:  # codes move most at the start
+                    save_snapshot(self.folder.path, self.model, position.step)
                 if self._is_log_due():
                     self._log_terms(log, order)
                 if self._is_validation_due():
@@ -279,6 +283,7 @@ class Trainer:
         sky = {f"sky_{name}": value for name, value in report.sky.items()}
         used = {"codes_used": report.codes_used} if report.counts else {}
         log.append({**self._row("validation", order), **known, **sky, **used})
+        save_snapshot(self.folder.path, self.model, self.position.step)
         self.tell(report)
         self._tick()
 

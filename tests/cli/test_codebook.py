@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from astro_vq.checkpoint import save_model
 from astro_vq.config import ModelConfig, RunConfig
 from astro_vq.models import build_model
+from astro_vq.training.snapshots import save_snapshot
 
 
 def save_run(folder, **model):
@@ -39,6 +40,11 @@ def test_a_page_pictures_json_and_hdf5_are_written(tmp_path, data):
     (model / "metrics.csv").write_text(
         "step,split,perplexity,dead_codes\n1,train,3.0,9\n2,train,5.0,\n3,train,6.0,2\n"
     )
+    for step, seed in ((1, 1), (3, 2)):
+        torch.manual_seed(seed)
+        earlier = build_model(ModelConfig(codes=12, latent_channels=4), 1)
+        earlier.quantizer.codebook.data.normal_()
+        save_snapshot(model, earlier, step)
     out = tmp_path / "out"
     done = run(model, "--data", data, "--image", data / "a.fits", "-o", out)
     assert done.exit_code == 0, done.output
@@ -52,10 +58,15 @@ def test_a_page_pictures_json_and_hdf5_are_written(tmp_path, data):
     assert level["codes"] == 12
     assert sum(level["counts"]) == level["tokens"] > 0
     assert document["history"]["perplexity"] == [3.0, 6.0]
+    (drift,) = document["drift"]
+    assert (drift["name"], drift["steps"]) == ("codes", [1, 3])
+    assert drift["median"][0] > 0
+    assert drift["median"][1] == 0
     assert done.stdout.splitlines()[1].split()[:3] == ["codes", "12", str(level["tokens"])]
     with h5py.File(out / "codebook.h5") as file:
         assert file["codes/counts"][()].tolist() == level["counts"]
         assert file["codes/vectors"].shape == (12, 4)
+        assert file["drift/codes/median"][()].tolist() == drift["median"]
         assert file["image_codes/codes"].shape == (96 // document["stride"],) * 2
     page = (out / "codebook.html").read_text()
     assert "https://" not in page

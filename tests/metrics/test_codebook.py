@@ -7,15 +7,9 @@ from astro_vq.checkpoint import LoadedModel
 from astro_vq.config import ModelConfig, RunConfig
 from astro_vq.data.cutouts import CutoutIndex
 from astro_vq.errors import ModelMismatchError
-from astro_vq.metrics.codebook import (
-    code_vectors,
-    find_levels,
-    iterate_usage,
-    nearest_distances,
-    project,
-    similarity_order,
-    study_codebooks,
-)
+from astro_vq.metrics.codebook import iterate_usage, study_codebooks
+from astro_vq.metrics.codebook_geometry import nearest_distances, project, similarity_order
+from astro_vq.metrics.codebook_levels import code_vectors, find_levels
 from astro_vq.models import build_model
 
 CONFIGS = {
@@ -131,6 +125,12 @@ def test_distances_are_those_of_the_nearest_other_code():
 def test_similar_codes_stand_beside_each_other():
     order = similarity_order(np.array([[0.0], [10.0], [1.0], [11.0], [2.0]]), start=0)
     assert order.tolist() == [0, 2, 4, 1, 3]
+
+
+def test_large_codebooks_are_ordered_along_one_axis(monkeypatch):
+    monkeypatch.setattr("astro_vq.metrics.codebook_geometry.LARGEST_WALK", 3)
+    order = similarity_order(np.array([[0.0], [10.0], [1.0], [11.0], [2.0]]))
+    assert order.tolist() in ([0, 2, 4, 1, 3], [3, 1, 4, 2, 0])
 
 
 def test_the_projection_keeps_the_largest_variance():

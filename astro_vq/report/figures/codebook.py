@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from astro_vq.metrics.codebook import CodebookStudy, LevelStudy, iterate_usage
+from astro_vq.metrics.codebook_drift import Drift
 from astro_vq.plotting import COLOURS
-from astro_vq.report.figures.style import colour_map
+from astro_vq.report.figures.style import MARKERS, colour_map
 
 _SHOWN_EXAMPLES = 24
 _COLOUR_MAP = "cividis"  # even for all colour vision, and in grey
@@ -155,16 +156,51 @@ def _draw_row(ax: Axes, pieces: Sequence[NDArray[Any]]) -> None:
     )
 
 
-def draw_drift(history: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw how perplexity and dead codes went during training."""
-    figure = Figure(figsize=(10.6, 3.2), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for ax, name, title in zip(
-        axes, ("perplexity", "dead_codes"), ("perplexity", "dead codes"), strict=True
-    ):
-        ax.plot(history["step"], history[name], "o-", markersize=3, color=COLOURS[0])
+def draw_drift(history: Mapping[str, Sequence[float]], drift: Sequence[Drift]) -> Figure:
+    """Draw how perplexity and dead codes went during training, and how codes moved.
+
+    Parameters
+    ----------
+    history : mapping of str to sequence of float
+        ``step``, ``perplexity`` and ``dead_codes``; may be empty.
+    drift : sequence of Drift
+        Of each level; may be empty.
+    """
+    rows = bool(history) + bool(drift)
+    figure = Figure(figsize=(10.6, 3.2 * max(rows, 1)), layout="constrained")
+    grid = figure.subplots(max(rows, 1), 2, squeeze=False)
+    if history:
+        for ax, name, title in zip(
+            grid[0], ("perplexity", "dead_codes"), ("perplexity", "dead codes"), strict=True
+        ):
+            ax.plot(history["step"], history[name], "o-", markersize=3, color=COLOURS[0])
+            ax.set_ylabel(title)
+            ax.set_ylim(bottom=0)
+    if drift:
+        _draw_movement(grid[-1, 0], grid[-1, 1], drift)
+    for ax in grid.ravel():
         ax.set_xlabel("step")
-        ax.set_ylabel(title)
-        ax.set_ylim(bottom=0)
         ax.grid(color="0.92")
     return figure
+
+
+def _draw_movement(left: Axes, right: Axes, drift: Sequence[Drift]) -> None:
+    """Draw distances to the end, and the share of codes that are nearest to themselves there."""
+    for index, level in enumerate(drift):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        left.plot(
+            level.steps, level.median, "-", marker=marker, markersize=4, color=colour,
+            label=level.name,
+        )  # fmt: skip
+        left.plot(level.steps, level.percentile_90, "--", linewidth=1, color=colour)
+        right.plot(
+            level.steps, level.settled, "-", marker=marker, markersize=4, color=colour,
+            label=level.name,
+        )  # fmt: skip
+    left.set_ylabel("distance to the end / nearest distance")
+    left.set_title("median; dashed: 90 % of the codes", loc="left", fontsize=10)
+    right.set_ylabel("codes nearest to themselves at the end")
+    right.set_ylim(0, 1.04)
+    for ax in (left, right):
+        ax.set_xscale("log")
+        ax.legend(frameon=False, fontsize=9)

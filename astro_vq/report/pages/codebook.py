@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from astro_vq.metrics.codebook import CodebookStudy, LevelStudy, iterate_usage
+from astro_vq.metrics.codebook_drift import Drift
 from astro_vq.plotting import draw_usage
 from astro_vq.report import html
 from astro_vq.report.figures.codebook import (
@@ -20,7 +21,10 @@ from astro_vq.report.html import number_cell, text_cell
 
 
 def render_codebook(
-    study: CodebookStudy, about: Mapping[str, str], history: Mapping[str, Sequence[float]]
+    study: CodebookStudy,
+    about: Mapping[str, str],
+    history: Mapping[str, Sequence[float]],
+    drift: Sequence[Drift] = (),
 ) -> tuple[str, dict[str, Figure]]:
     """Return the page of a model's codebooks, and its figures by name.
 
@@ -32,9 +36,11 @@ def render_codebook(
         What to say of the model: ``name``, ``hash``, ``data``.
     history : mapping
         Of the training, see `read_history`; may be empty.
+    drift : sequence of Drift
+        How the codes of each level moved; may be empty.
     """
     drawn: dict[str, Figure] = {}
-    body = list(_parts(study, about, history, drawn))
+    body = list(_parts(study, about, history, drift, drawn))
     return html.render_page(f"astro-vq codebook: {about['name']}", body), drawn
 
 
@@ -42,6 +48,7 @@ def _parts(
     study: CodebookStudy,
     about: Mapping[str, str],
     history: Mapping[str, Sequence[float]],
+    drift: Sequence[Drift],
     drawn: dict[str, Figure],
 ) -> Iterator[str]:
     yield html.heading(f"Codebook of {about['name']}", 1)
@@ -61,10 +68,15 @@ def _parts(
         if len(study.levels) > 1:
             yield html.heading(level.name.capitalize())
         yield from _level_parts(level, suffix, drawn, stride=study.stride, first=number == 0)
-    if history:
+    if history or drift:
         yield html.heading("Drift over training")
-        yield _figure(drawn, "drift", draw_drift(history), "perplexity over training",
-                      "Use of the codes during training (metrics.csv of the run).")  # fmt: skip
+        yield _figure(
+            drawn, "drift", draw_drift(history, drift), "codebook over training",
+            "Use of the codes during training (metrics of the run), and how far codes were from "
+            "where they ended (snapshots of the run), in units of the median distance between "
+            "nearest codes. A code that is not nearest to itself has changed its place with "
+            "others or was set anew.",
+        )  # fmt: skip
 
 
 def _key_figures(study: CodebookStudy) -> list[tuple[str, str]]:
