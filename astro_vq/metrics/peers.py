@@ -2,12 +2,11 @@
 
 Floats with a bound are rounded to multiples of twice the bound and the integers given to each
 codec (what an astronomer who wants that bound can do today); SZ3 and fpack's own quantiser take
-the floats themselves.  Pixels that are missing become a stored mask, which is counted.  A codec
-whose library is not installed, or that cannot hold the values, is listed with the reason.
+the floats themselves.  Pixels that are missing become a stored mask, which is counted; so are the
+few pixels (star cores) that codecs of 16 bits cannot hold and that are kept apart, deflated.  A
+codec whose library is not installed, or that cannot hold the values, is listed with the reason.
 """
 
-import importlib
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,38 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Encode = Callable[[NDArray[Any]], bytes]
-Decode = Callable[[bytes, tuple[int, ...], np.dtype[Any]], NDArray[Any]]
+from astro_vq.metrics.peer_codecs import (
+    PEERS,
+    Decode,
+    Encode,
+    Peer,
+    decode_fpack,
+    encode_fpack,
+    load_imagecodecs,
+)
 
-
-class Peer(NamedTuple):
-    """A codec to compare with.
-
-    Attributes
-    ----------
-    name : str
-        What it is called in reports.
-    library : str
-        Module that it needs.
-    encode : callable
-        Image (H, W) to bytes; raises ValueError for what it cannot hold.
-    decode : callable
-        Bytes, shape and dtype to the image.
-    integers : tuple of str
-        Integer types that it is given, the narrowest that holds the values first.
-    bits : int
-        Bits that values may span.
-    floats : bool
-        Whether it keeps floats without loss too.
-    """
-
-    name: str
-    library: str
-    encode: Encode
-    decode: Decode
-    integers: tuple[str, ...]
-    bits: int
-    floats: bool = False
+_MOST_APART = 0.02  # of the pixels may be kept apart because a codec cannot hold their values
 
 
 class PeerResult(NamedTuple):
@@ -80,100 +58,6 @@ class PeerResult(NamedTuple):
     encode_seconds: float | None
     decode_seconds: float | None
     note: str = ""
-
-
-def _imagecodecs() -> Any:  # noqa: ANN401 - a module without types
-    return importlib.import_module("imagecodecs")
-
-
-def _encode_jpegxl(effort: int) -> Encode:
-    def encode(image: NDArray[Any]) -> bytes:
-        return bytes(
-            _imagecodecs().jpegxl_encode(image, lossless=True, effort=effort, numthreads=1)
-        )
-
-    return encode
-
-
-def _decode_with(name: str) -> Decode:
-    def decode(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        return np.asarray(getattr(_imagecodecs(), name)(data))
-
-    return decode
-
-
-def _encode_jpegls(image: NDArray[Any]) -> bytes:
-    return bytes(_imagecodecs().jpegls_encode(image))
-
-
-def _encode_jpeg2000(image: NDArray[Any]) -> bytes:
-    return bytes(
-        _imagecodecs().jpeg2k_encode(
-            image, level=0, reversible=True, codecformat="J2K", numthreads=1
-        )
-    )
-
-
-def _encode_pcodec(image: NDArray[Any]) -> bytes:
-    standalone = importlib.import_module("pcodec.standalone")
-    config = importlib.import_module("pcodec").ChunkConfig(compression_level=8)
-    return bytes(standalone.simple_compress(np.ascontiguousarray(image).ravel(), config))
-
-
-def _decode_pcodec(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    values = importlib.import_module("pcodec.standalone").simple_decompress(data)
-    return np.asarray(values).reshape(shape)
-
-
-def _encode_fpack(kind: str, **settings: Any) -> Encode:  # noqa: ANN401
-    def encode(image: NDArray[Any]) -> bytes:
-        fits = importlib.import_module("fitsio").FITS("mem://", "rw")
-        try:
-            fits.write(image, compress=kind, **settings)
-            return bytes(fits.read_raw())
-        finally:
-            fits.close()
-
-    return encode
-
-
-def _decode_fpack(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    fitsio = importlib.import_module("fitsio")
-    with tempfile.NamedTemporaryFile(suffix=".fits.fz") as file:
-        file.write(data)
-        file.flush()
-        with fitsio.FITS(file.name) as fits:
-            hdu = next(h for h in fits if h.has_data())
-            return np.asarray(hdu.read())
-
-
-_SIGNED = ("int16", "int32")
-_UNSIGNED = ("uint8", "uint16", "uint32")
-
-PEERS: tuple[Peer, ...] = (
-    Peer("fpack Rice", "fitsio", _encode_fpack("RICE_1", qlevel=0), _decode_fpack, _SIGNED, 31),
-    Peer(
-        "fpack HCOMPRESS",
-        "fitsio",
-        _encode_fpack("HCOMPRESS_1", qlevel=0),
-        _decode_fpack,
-        _SIGNED,
-        31,
-    ),
-    Peer(
-        "fpack GZIP", "fitsio", _encode_fpack("GZIP_2", qlevel=0), _decode_fpack, _SIGNED, 31, True
-    ),
-    Peer("JPEG-LS", "imagecodecs", _encode_jpegls, _decode_with("jpegls_decode"), _UNSIGNED, 16),
-    Peer("JPEG2000", "imagecodecs", _encode_jpeg2000, _decode_with("jpeg2k_decode"), _UNSIGNED, 26),
-    Peer(
-        "JPEG-XL e7", "imagecodecs", _encode_jpegxl(7), _decode_with("jpegxl_decode"), _UNSIGNED, 16
-    ),
-    Peer(
-        "JPEG-XL e9", "imagecodecs", _encode_jpegxl(9), _decode_with("jpegxl_decode"), _UNSIGNED, 16
-    ),
-    Peer("pcodec", "pcodec", _encode_pcodec, _decode_pcodec, _UNSIGNED[1:], 32, True),
-)
-"""Codecs of integers, and of floats without loss where they say so."""
 
 
 def run_peers(
@@ -267,21 +151,62 @@ def _run_integers(
     offset: float = 0.0,
 ) -> PeerResult:
     """Run a codec on integers from 0, and compare what they stand for with the image."""
-    top = int(values.max())
-    bits = top.bit_length()
-    if bits > peer.bits:
+    apart = _outside(values, peer.bits)
+    if apart.number > _MOST_APART * values.size:
+        bits = int(values.max()).bit_length()
         return _refused(peer.name, f"values span {bits} bits, it takes {peer.bits}")
+    inside = np.clip(values, apart.low, apart.low + 2**peer.bits - 1) - apart.low
+    top = int(inside.max())
     dtype = next(name for name in peer.integers if top <= np.iinfo(name).max)
-    packed = values.astype(dtype)
 
     def rebuild(decoded: NDArray[Any]) -> NDArray[Any]:
-        integers = decoded.astype(np.int64)
+        integers = decoded.astype(np.int64) + apart.low
+        integers.ravel()[apart.places] = values.ravel()[apart.places]
         if scale is None:
             return integers * step + low
         return ((integers + low) * scale + offset).astype(image.dtype)
 
-    mask = _mask_bytes(gone) if scale is not None else 0
-    return _run(peer.name, peer.encode, peer.decode, packed, rebuild, image, gone, bound, mask)
+    extra = apart.bytes + (_mask_bytes(gone) if scale is not None else 0)
+    result = _run(
+        peer.name,
+        peer.encode,
+        peer.decode,
+        inside.astype(dtype),
+        rebuild,
+        image,
+        gone,
+        bound,
+        extra,
+    )
+    if apart.number and not result.note:
+        note = f"{apart.number} pixels beyond {peer.bits} bits kept apart, in the size"
+        return result._replace(note=note)
+    return result
+
+
+class _Apart(NamedTuple):
+    """Pixels that a codec cannot hold: where they are, and what keeping them apart takes."""
+
+    low: int
+    places: NDArray[np.int64]
+    bytes: int
+
+    @property
+    def number(self) -> int:
+        return self.places.size
+
+
+def _outside(values: NDArray[np.int64], bits: int) -> _Apart:
+    """Choose the range of a codec of so many bits; the sky lies in its lower part."""
+    flat = values.ravel()
+    if int(flat.max()) < 2**bits:
+        return _Apart(0, np.empty(0, np.int64), 0)
+    dark = int(np.quantile(flat[:: max(flat.size // 100_000, 1)], 0.01))
+    low = max(dark - 2**bits // 8, 0)
+    places = np.flatnonzero((flat < low) | (flat >= low + 2**bits))
+    steps = np.diff(places, prepend=0).astype(np.uint32)
+    packed = zlib.compress(steps.tobytes(), 9) + zlib.compress(flat[places].tobytes(), 9)
+    return _Apart(low, places, len(packed))
 
 
 def _run_floats(peer: Peer, image: NDArray[Any], gone: NDArray[np.bool_]) -> PeerResult:
@@ -295,8 +220,8 @@ def _run_floats(peer: Peer, image: NDArray[Any], gone: NDArray[np.bool_]) -> Pee
 def _run_fpack_quantizer(image: NDArray[Any], bound: float, gone: NDArray[np.bool_]) -> PeerResult:
     """Run fpack's own quantiser (subtractive dither) with a step of twice the bound."""
     name = "fpack Rice, dithered"
-    encode = _encode_fpack("RICE_1", qlevel=-2 * bound, qmethod=2)
-    return _run(name, encode, _decode_fpack, image, lambda decoded: decoded, image, gone, bound, 0)
+    encode = encode_fpack("RICE_1", qlevel=-2 * bound, qmethod=2)
+    return _run(name, encode, decode_fpack, image, lambda decoded: decoded, image, gone, bound, 0)
 
 
 def _run_sz3(image: NDArray[Any], bound: float, gone: NDArray[np.bool_]) -> PeerResult:
@@ -305,10 +230,10 @@ def _run_sz3(image: NDArray[Any], bound: float, gone: NDArray[np.bool_]) -> Peer
     filled[gone] = np.median(image[~gone])
 
     def encode(values: NDArray[Any]) -> bytes:
-        return bytes(_imagecodecs().sz3_encode(values, mode="abs", abs=bound))
+        return bytes(load_imagecodecs().sz3_encode(values, mode="abs", abs=bound))
 
     def decode(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        return np.asarray(_imagecodecs().sz3_decode(data, shape=shape, dtype=dtype))
+        return np.asarray(load_imagecodecs().sz3_decode(data, shape=shape, dtype=dtype))
 
     return _run(
         "SZ3",

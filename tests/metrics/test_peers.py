@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from astro_vq.metrics.peers import PEERS, Peer, run_peers
+from astro_vq.metrics.peer_codecs import PEERS, Peer
+from astro_vq.metrics.peers import run_peers
 
 pytest.importorskip("imagecodecs")
 pytest.importorskip("fitsio")
@@ -51,6 +52,22 @@ def test_floats_without_loss_are_refused_by_codecs_of_integers():
     assert results["fpack GZIP"].keeps_bound
     assert results["JPEG-LS"].bytes is None
     assert "floating point" in results["JPEG-LS"].note
+
+
+def test_star_cores_beyond_sixteen_bits_are_kept_apart_and_paid_for():
+    rng = np.random.default_rng(5)
+    image = rng.normal(3000, 20, (64, 64)).astype(np.int32)
+    plain = by_name(run_peers(image, 0, peers=QUICK))
+    places = rng.choice(image.size, 40, replace=False)
+    image.ravel()[places] = rng.integers(1 << 17, 1 << 22, 40)
+    image[0, 0] = -5000
+    bright = by_name(run_peers(image, 0, peers=QUICK))
+    assert bright["JPEG2000"].max_error == 0
+    for name in ("JPEG-LS", "JPEG-XL e7"):
+        assert bright[name].keeps_bound
+        assert bright[name].max_error == 0
+        assert bright[name].note.endswith("pixels beyond 16 bits kept apart, in the size")
+        assert bright[name].bytes > plain[name].bytes + 40 * 3
 
 
 def test_values_that_are_too_wide_are_named():
