@@ -38,7 +38,7 @@ def unpacked_name(name: str) -> str:
 
 
 def find_inputs(
-    paths: Iterable[Path],
+    paths: Iterable[Path | str],
     batch: BatchOptions,
     *,
     accepts: Callable[[Path], bool] = is_fits_name,
@@ -48,7 +48,7 @@ def find_inputs(
 
     Parameters
     ----------
-    paths : iterable of Path
+    paths : iterable of Path or str
         Arguments: files, folders, patterns, and lists (``@list.txt``).
     batch : BatchOptions
         Where else names come from.

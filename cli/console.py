@@ -70,18 +70,21 @@ class Console:
     ----------
     verbosity : int
         -1 quiet, 0 normal, 1 with the library's log, 2 with tracebacks.
+    uses_stdout : bool
+        Whether results go to stdout; False while a command writes a file to it.
     """
 
     def __init__(self, verbosity: int = 0) -> None:
         self.verbosity = verbosity
+        self.uses_stdout = True
 
     def result(self, text: str) -> None:
         """Write a line of the result to stdout."""
-        click.echo(text)
+        click.echo(text, err=not self.uses_stdout)
 
     def json(self, document: object) -> None:
         """Write the result as one JSON document to stdout."""
-        click.echo(json.dumps(document, indent=2, allow_nan=False))
+        self.result(json.dumps(document, indent=2, allow_nan=False))
 
     def note(self, text: str) -> None:
         """Write a line that is not the result to stderr, unless quiet."""

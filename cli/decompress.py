@@ -1,5 +1,6 @@
 """``astro-vq decompress``: .avq files back to FITS images."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,14 @@ from .batch import (
 from .batch_options import BatchOptions, batch_options, require_manifest
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, parse_section, pass_console, verbosity_options
+from .streams import Source, SourceParam, is_streamed, run_streamed
 
 if TYPE_CHECKING:
     from astro_vq.codec.decompress import DecompressionResult
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=SourceParam())
 @option("output", help="FITS file to write (default: the name of the .avq file without .avq).")
 @option("output-dir")
 @option("hdu")
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 @pass_console
 def decompress(
     console: Console,
-    files: tuple[Path, ...],
+    files: tuple[Source, ...],
     *,
     output: Path | None,
     output_dir: Path | None,
@@ -74,18 +76,18 @@ def decompress(
     """Get FITS images back from .avq files.
 
     Each FILE (or each .avq file of a folder, or of a list: @FILE) becomes the FITS file that it
-    was made from: the pixels within the bound that was
-    chosen when it was compressed (every bit of them after --lossless), the headers card for card,
-    in the unit and the type of the original. Checksums are verified tile by tile.
+    was made from: the pixels within the bound that was chosen when it was compressed (every bit of
+    them after --lossless), the headers card for card, in the unit and the type of the original.
+    Checksums are verified tile by tile. FILE may be a URL, of which a section reads only the tiles
+    that it needs, or - for stdin; what comes from stdin, or with -o -, goes to stdout.
 
     \b
     Examples:
       astro-vq decompress m31.fits.avq -o m31-again.fits
       astro-vq decompress m31.fits.avq --section 0:512,1024:2048 -o corner.fits
+      astro-vq decompress https://example.org/m31.fits.avq --section 0:64,0:64 -o - > corner.fits
     """  # noqa: D301 - click reads the character \b
     require_manifest(batch)
-    found = find_inputs(files, batch, accepts=is_compressed_name, what=".avq file")
-    planned = plan_jobs(found, original_name, output=output, output_dir=output_dir)
     work = partial(
         decompress_one,
         hdu=hdu,
@@ -95,16 +97,25 @@ def decompress(
         device=device,
         overwrite=overwrite,
     )
+    if is_streamed(files, output):
+        table = decompression_table(files, [])
+        run_streamed(
+            work,
+            files,
+            output,
+            batch,
+            console,
+            name_of=original_name,
+            output_dir=output_dir,
+            label="decompress",
+            show=None if as_json else console.row_printer(table, row_of),
+        )
+        return
+    found = find_inputs(files, batch, accepts=is_compressed_name, what=".avq file")
+    planned = plan_jobs(found, original_name, output=output, output_dir=output_dir)
     corner = section and [[part.start, part.stop] for part in section]
     settings = {"hdu": hdu, "section": corner, "keep_going": keep_going, "model": model}
-    table = Table(
-        [
-            Column("file", max(len(str(job.source)) for job in planned), "<"),
-            Column("output", max(len(str(job.output)) for job in planned), "<"),
-            Column("size", 7),
-            Column("seconds", 7),
-        ]
-    )
+    table = decompression_table([job.source for job in planned], [job.output for job in planned])
     report_outcomes(
         run_batch(
             work,
@@ -135,6 +146,18 @@ def decompress_one(job: Job, *, overwrite: bool, **choices: Any) -> Done:  # noq
         job.source, job.output, overwrite=overwrite or job.may_replace, **choices
     )
     return Done(result.to_dict(), result.notes, result.damaged)
+
+
+def decompression_table(sources: Sequence[object], outputs: Sequence[object]) -> Table:
+    """Return the table that has one row for each file that was decompressed."""
+    return Table(
+        [
+            Column("file", max((len(str(source)) for source in sources), default=0), "<"),
+            Column("output", max((len(str(output)) for output in outputs), default=0), "<"),
+            Column("size", 7),
+            Column("seconds", 7),
+        ]
+    )
 
 
 def row_of(result: dict[str, Any]) -> list[str]:

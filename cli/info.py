@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,15 +10,16 @@ import astro_vq
 
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, pass_console, verbosity_options
+from .streams import Source, SourceParam, opened
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=SourceParam())
 @option("json", help="Write everything as one JSON object instead of a table.")
 @verbosity_options
 @pass_console
-def info(console: Console, file: Path, *, as_json: bool) -> None:
-    """Show what is inside a compressed FILE.
+def info(console: Console, file: Source, *, as_json: bool) -> None:
+    """Show what is inside a compressed FILE (a name, a URL, or - for stdin).
 
     Names the fidelity and the bound of each HDU (in the unit of the image), where the bytes went
     (pixels, tokens), and the model by name and content hash. For images that are kept as tokens
@@ -28,10 +28,10 @@ def info(console: Console, file: Path, *, as_json: bool) -> None:
     \b
     Examples:
       astro-vq info m31.fits.avq
-      astro-vq info m31.fits.avq --json
+      astro-vq info https://example.org/m31.fits.avq --json
     """  # noqa: D301 - click reads the character \b
-    with astro_vq.open(file) as opened:
-        about: dict[str, Any] = opened.info()
+    with opened(file) as source, astro_vq.open(source) as compressed:
+        about: dict[str, Any] = compressed.info()
     if as_json:
         console.json(about)
         return

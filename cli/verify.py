@@ -1,5 +1,6 @@
 """``astro-vq verify``: whether compressed files are undamaged, and keep what they promise."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ from .batch import Done, Job, find_inputs, report_outcomes, run_batch
 from .batch_options import BatchOptions, batch_options, require_manifest
 from .console import Column, Console, Table, format_number
 from .options import option, pass_console, verbosity_options
+from .streams import Source, SourceParam, is_streamed, run_streamed
 
 if TYPE_CHECKING:
     from astro_vq.codec.verify import VerificationReport
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=SourceParam())
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 @pass_console
 def verify(
     console: Console,
-    files: tuple[Path, ...],
+    files: tuple[Source, ...],
     *,
     against: Path | None,
     model: str | None,
@@ -50,9 +52,9 @@ def verify(
 ) -> None:
     """Check that compressed FILEs are undamaged (folders and lists, @FILE, too).
 
-    Compares every checksum and decodes every tile. With --against the file is also compared with
-    the image that it was made from; errors are in the unit of the image. The exit status is 1 if
-    anything is wrong, and every problem is named.
+    Compares every checksum and decodes every tile. FILE may be a URL, or - for stdin. With
+    --against the file is also compared with the image that it was made from; errors are in the
+    unit of the image. The exit status is 1 if anything is wrong, and every problem is named.
 
     \b
     Examples:
@@ -60,24 +62,26 @@ def verify(
       astro-vq verify m31.fits.avq --against m31.fits
     """  # noqa: D301 - click reads the character \b
     require_manifest(batch)
+    work = partial(verify_one, against=against, model=model, device=device)
+    if is_streamed(files):
+        run_streamed(
+            work,
+            files,
+            None,
+            batch,
+            console,
+            name_of=None,
+            label="verify",
+            show=None if as_json else console.row_printer(verification_table(files), row_of),
+        )
+        return
     found = find_inputs(files, batch, accepts=is_compressed_name, what=".avq file")
     if against is not None and len(found) > 1:
         raise click.UsageError(f"--against is for one file, but there are {len(found)}")
-    table = Table(
-        [
-            Column("file", max(len(str(file.path)) for file in found), "<"),
-            Column("state", 7, "<"),
-            Column("fidelity", 9, "<"),
-            Column("hdus"),
-            Column("tiles", 6),
-            Column("damaged"),
-            Column("max error", 10),
-            Column("found", 10),
-        ]
-    )
+    table = verification_table([file.path for file in found])
     report_outcomes(
         run_batch(
-            partial(verify_one, against=against, model=model, device=device),
+            work,
             [Job(file.path) for file in found],
             batch,
             console,
@@ -95,6 +99,22 @@ def verify_one(job: Job, **choices: Any) -> Done:  # noqa: ANN401
     """Verify one file; return what was found."""
     report: VerificationReport = astro_vq.verify(job.source, **choices)
     return Done(report.to_dict(), problems=report.problems)
+
+
+def verification_table(sources: Sequence[object]) -> Table:
+    """Return the table that has one row for each file that was verified."""
+    return Table(
+        [
+            Column("file", max(len(str(source)) for source in sources), "<"),
+            Column("state", 7, "<"),
+            Column("fidelity", 9, "<"),
+            Column("hdus"),
+            Column("tiles", 6),
+            Column("damaged"),
+            Column("max error", 10),
+            Column("found", 10),
+        ]
+    )
 
 
 def row_of(result: dict[str, Any]) -> list[str]:
