@@ -1,4 +1,4 @@
-"""Normal densities with a full covariance: factors, repair, marginals under a mask."""
+"""Normal densities with a full covariance: factors and their repair."""
 
 import math
 import warnings
@@ -74,23 +74,3 @@ def log_density(residual: Tensor, factor: Tensor) -> Tensor:
     """Return the log density (B,), nats, of residuals (B, N) under a Cholesky factor (N, N)."""
     constant = factor.diagonal().log().sum() + 0.5 * len(factor) * LOG_TWO_PI
     return -0.5 * whiten(residual, factor).square().sum(1) - constant.to(residual)
-
-
-def masked_log_density(residual: Tensor, covariance: Tensor, mask: Tensor) -> Tensor:
-    """Return the log density (B,), nats, of the valid part of residuals: an exact marginal.
-
-    Parameters
-    ----------
-    residual : Tensor (B, N)
-        Residuals; masked ones are not read.
-    covariance : Tensor (N, N)
-        Of all N.
-    mask : Tensor of bool (B, N)
-        True where a residual counts.
-    """
-    results = []
-    for values, valid in zip(residual, mask, strict=True):
-        places = valid.nonzero()[:, 0].to(covariance.device)
-        factor = torch.linalg.cholesky(covariance[places][:, places])
-        results.append(log_density(values[valid][None], factor.to(values.device))[0])
-    return torch.stack(results) if results else residual.new_zeros(0)

@@ -1,18 +1,14 @@
 """Normal pixels that are correlated: given covariance, stationary noise, or low rank, learnt."""
 
+import sys
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from astro_vq.likelihoods.base import Likelihood, standard_normal_like, sum_except_batch
-from astro_vq.likelihoods.gaussian import (
-    LOG_TWO_PI,
-    factorise,
-    log_density,
-    masked_log_density,
-    whiten,
-)
+from astro_vq.likelihoods.gaussian import LOG_TWO_PI, factorise, log_density, whiten
+from astro_vq.likelihoods.marginal import FactorCache, Known, complete
 from astro_vq.likelihoods.normal import Normal
 from astro_vq.likelihoods.stationary import StationaryNoise
 
@@ -54,8 +50,10 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
     ``'low-rank'``    ``diag(scale**2) + V V^T``, R columns over all pixels       the decoder
     ================  ==========================================================  =============
 
-    Masked pixels are marginalised exactly, for every kind. Until an autocovariance is set,
-    stationary noise is white with variance one, and the likelihood is `Normal`.
+    Masked pixels are marginalised exactly, for every kind; given and stationary noise does so by
+    filling them with their means, so that first derivatives are exact and second ones are not
+    to be had under a mask. Until an autocovariance is set, stationary noise is white with
+    variance one, and the likelihood is `Normal`.
 
     Parameters
     ----------
@@ -102,7 +100,7 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
             scale = "learnt"
         self.independent = Normal(scale, floor=floor)
         self.noise = StationaryNoise(torch.ones(1, 1, 1))
-        self.cholesky: Tensor = torch.zeros(0, 0, dtype=torch.float64)
+        self._set_cholesky(torch.zeros(0, 0, dtype=torch.float64))
 
     @classmethod
     def from_autocovariance(cls, autocovariance: Any, **options: Any) -> Self:  # noqa: ANN401
@@ -175,12 +173,17 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
                 raise ValueError(
                     "a Cholesky factor must be square and lower triangular, its diagonal positive"
                 )
-            self.cholesky = matrix
         elif precision is not None:
             inverse = torch.cholesky_inverse(factorise(matrix, repair=self.repair))
-            self.cholesky = factorise(inverse, repair=self.repair)
+            matrix = factorise(inverse, repair=self.repair)
         else:
-            self.cholesky = factorise(matrix, repair=self.repair)
+            matrix = factorise(matrix, repair=self.repair)
+        self._set_cholesky(matrix)
+
+    def _set_cholesky(self, factor: Tensor) -> None:
+        self.cholesky = factor
+        self._inverse: Tensor | None = None  # of the covariance, where masks have asked for it
+        self._factors = FactorCache()
 
     def get_extra_state(self) -> Tensor:
         """Return what describes the noise, float64 on the CPU, for the state of the model."""
@@ -191,7 +194,7 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
         if self.kind == "stationary":
             self.noise = StationaryNoise(state, repair=False)
         else:
-            self.cholesky = state.detach().to("cpu", torch.float64)
+            self._set_cholesky(state.detach().to("cpu", torch.float64))
 
     def raw_channels(self, channels: int) -> int:
         """Return the channels of mean and scale as for `Normal`, and C R for 'low-rank'."""
@@ -211,10 +214,8 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
         """Return the mean (B, C, H, W)."""
         return parameters.mean
 
-    def _is_exact(self, image: Tensor) -> bool:
-        if self.method == "auto":
-            return image.shape[2] * image.shape[3] <= self.exact_pixels
-        return self.method == "exact"
+    def _exact_pixels(self) -> int:
+        return {"auto": self.exact_pixels, "exact": sys.maxsize, "circulant": 0}[self.method]
 
     def _log_prob(
         self, x: Tensor, parameters: MultivariateNormalParameters, mask: Tensor | None
@@ -224,7 +225,7 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
         log_scale = parameters.log_scale.expand_as(x)
         residual = (x - parameters.mean) * torch.exp(-log_scale)
         if self.kind == "stationary":
-            density = self.noise.log_density(residual, mask, exact=self._is_exact(x))
+            density = self.noise.log_density(residual, mask, exact_pixels=self._exact_pixels())
         else:
             density = self._full_log_density(residual, mask)
         counted = log_scale if mask is None else log_scale * mask
@@ -245,8 +246,24 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
         some = (~valid.all(1)).nonzero()[:, 0]
         if len(some) == 0:
             return density
-        marginal = masked_log_density(flat[some], factor @ factor.T, valid[some])
+        known = Known(
+            solve=lambda planes: torch.cholesky_solve(planes.T, self.cholesky.to(planes)).T,
+            apply=lambda planes: planes @ self.cholesky.to(planes) @ self.cholesky.T.to(planes),
+            precision=self._precision,
+            covariance=lambda chosen: (rows := self.cholesky[chosen]) @ rows.T,
+            log_det=lambda: 2 * self.cholesky.diagonal().log().sum(),
+            largest_block=flat.shape[1],
+        )
+        zeroed = (flat * valid)[some]
+        completed = complete(zeroed.detach().double(), valid[some], known, self._factors, ())
+        filled = torch.where(valid[some], zeroed, completed.planes.to(zeroed))
+        marginal = log_density(filled, factor) + completed.gain.to(zeroed)
         return density.index_copy(0, some, marginal)
+
+    def _precision(self, chosen: Tensor) -> Tensor:
+        if self._inverse is None:
+            self._inverse = torch.cholesky_inverse(self.cholesky)
+        return self._inverse[chosen][:, chosen]
 
     def whiten(self, x: Tensor, parameters: MultivariateNormalParameters) -> Tensor:
         """Return residuals that are white, with variance one, if the likelihood is right.
@@ -260,7 +277,7 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
         """
         residual = (x - parameters.mean) * torch.exp(-parameters.log_scale)
         if self.kind == "stationary":
-            return self.noise.whiten(residual, exact=self._is_exact(x))
+            return self.noise.whiten(residual, exact_pixels=self._exact_pixels())
         if self.kind == "full":
             return whiten(residual.flatten(1), self.cholesky).view_as(residual)
         raise ValueError("low-rank covariances have no whitening of fixed form")

@@ -1,26 +1,30 @@
 """Stationary noise, known by its autocovariance: exact for cutouts, by FFT for whole images."""
 
-import warnings
-from functools import lru_cache
+import functools
 
 import torch
 from torch import Tensor
 
-from astro_vq.errors import AstroVQWarning
-from astro_vq.likelihoods.gaussian import (
-    LOG_TWO_PI,
-    factorise,
-    log_density,
-    masked_log_density,
-    whiten,
+from astro_vq.likelihoods.autocovariance import (
+    SPECTRUM_FLOOR,
+    block,
+    check_autocovariance,
+    make_positive,
+    over_plane,
+    periodic_spectrum,
+    unwrap,
 )
+from astro_vq.likelihoods.gaussian import LOG_TWO_PI, factorise, log_density, whiten
+from astro_vq.likelihoods.marginal import FactorCache, Known, boxes_of, complete
 
 LARGEST_BLOCK = 4096
-"""Most masked (or valid) pixels of one plane that the FFT path marginalises exactly."""
+"""Most masked (or valid) pixels of one plane that are marginalised: a factor of 128 MiB."""
 
-SPECTRUM_FLOOR = 1e-6
-"""Smallest power, as a part of the mean power, of a usable spectrum: below, a mode of the image
-would weigh a million times more than another on the strength of a rounded autocovariance."""
+
+TAME_RANGE = 1e4
+"""Largest ratio of powers for which single precision is good enough to fill masked pixels."""
+
+_CPU = torch.device("cpu")
 
 
 class StationaryNoise:
@@ -36,6 +40,10 @@ class StationaryNoise:
         edges count as neighbours, so that only pixels within the correlation length of an edge
         differ from the exact density: per pixel the difference falls as one over the side.
 
+    Under a mask the plane is the smallest rectangle around the valid pixels, so that an image has
+    the same density whatever it is padded with. Masked pixels within are marginalised exactly,
+    with one factorisation for each different mask.
+
     Parameters
     ----------
     autocovariance : array (2L+1, 2L+1) or (C, 2L+1, 2L+1)
@@ -47,60 +55,52 @@ class StationaryNoise:
     """
 
     def __init__(self, autocovariance: Tensor, *, repair: bool = True) -> None:
-        values = torch.as_tensor(autocovariance).detach().to("cpu", torch.float64)
-        values = values[None] if values.dim() == 2 else values
-        if values.dim() != 3 or values.shape[1] != values.shape[2] or values.shape[1] % 2 == 0:
-            raise ValueError(
-                "an autocovariance must be (2L+1, 2L+1) or (C, 2L+1, 2L+1), got "
-                f"{tuple(values.shape)}"
-            )
-        if not bool(torch.isfinite(values).all()):
-            raise ValueError("an autocovariance must be finite")
-        lag = values.shape[1] // 2
-        variance = values[:, lag, lag]
-        if not bool((variance > 0).all()):
-            raise ValueError(f"the variance (zero lag) must be positive, got {variance.tolist()}")
-        turned = values.flip(1, 2)
-        if not bool((values - turned).abs().amax() <= 1e-6 * variance.max()):
-            raise ValueError("an autocovariance must be the same at a lag and at its opposite")
-        self.autocovariance = _make_positive((values + turned) / 2, repair=repair)
-        self.lag = lag
-        self._cached = lru_cache(maxsize=8)(self._compute)
+        values = check_autocovariance(autocovariance)
+        self.autocovariance = make_positive(values, repair=repair)
+        self.lag = values.shape[1] // 2
+        self._is_tame = _range(self.autocovariance) < TAME_RANGE
+        self._small = functools.lru_cache(maxsize=256)(
+            self._compute
+        )  # a number for each pixel or lag
+        self._large = functools.lru_cache(maxsize=8)(
+            self._compute
+        )  # a number for each pair of pixels
+        self._factors = FactorCache()
 
     def __reduce__(self) -> tuple[type["StationaryNoise"], tuple[Tensor]]:
         return type(self), (self.autocovariance,)
 
     def spectrum(self, shape: tuple[int, int], like: Tensor) -> Tensor:
         """Return the power (C or 1, H, W) of each Fourier mode of a periodic plane."""
-        return self._cached("spectrum", shape, like.dtype, like.device)
-
-    def covariance(self, shape: tuple[int, int], like: Tensor) -> Tensor:
-        """Return the covariance (C or 1, H W, H W) of the pixels of a plane."""
-        return self._cached("covariance", shape, like.dtype, like.device)
+        return self._small("spectrum", shape, like.dtype, like.device)
 
     def factor(self, shape: tuple[int, int], like: Tensor) -> Tensor:
         """Return the Cholesky factor (C or 1, H W, H W) of the pixels of a plane."""
-        return self._cached("factor", shape, like.dtype, like.device)
+        return self._large("factor", shape, like.dtype, like.device)
 
     def _compute(
         self, what: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.device
     ) -> Tensor:
         values: Tensor
-        if what == "covariance":
-            values = _toeplitz(self.autocovariance, shape)
-        elif what == "factor":
-            planes = _toeplitz(self.autocovariance, shape)
-            values = torch.stack([factorise(plane) for plane in planes])
+        if what == "factor":
+            everything = torch.ones(shape, dtype=torch.bool)
+            lags = over_plane(self.autocovariance, shape)
+            values = torch.stack([factorise(block(plane, everything)) for plane in lags])
+        elif what == "inverse":
+            values = torch.cholesky_inverse(self._large("factor", shape, dtype, device))
+        elif what == "lags":  # of a plane that does not wrap
+            values = over_plane(self.autocovariance, shape)
         else:
-            values = _periodic_spectrum(self.autocovariance, shape)
+            values = periodic_spectrum(self.autocovariance, shape)
             # frequencies between those that the repair looked at may dip a little below them
             variance = self.autocovariance[:, self.lag, self.lag, None, None]
             values = values.clamp_min(0.5 * SPECTRUM_FLOOR * variance)
-            if what == "precision":  # by lag, of a periodic plane
-                values = torch.fft.ifft2(1 / values).real
+            if what != "spectrum":  # by lag, of a periodic plane
+                values = 1 / values if what == "periodic precision" else values
+                values = unwrap(torch.fft.ifft2(values).real)
         return values.to(device, dtype)
 
-    def log_density(self, residual: Tensor, mask: Tensor | None, *, exact: bool) -> Tensor:
+    def log_density(self, residual: Tensor, mask: Tensor | None, *, exact_pixels: int) -> Tensor:
         """Return the log density of images.
 
         Parameters
@@ -108,9 +108,9 @@ class StationaryNoise:
         residual : Tensor (B, C, H, W)
             Pixels less their means.
         mask : Tensor of bool (B, C, H, W) or None
-            True where a pixel counts; the others are marginalised, exactly so for either path.
-        exact : bool
-            Which path.
+            True where a pixel counts; the others are marginalised.
+        exact_pixels : int
+            Largest plane, in pixels, that takes the exact path.
 
         Returns
         -------
@@ -120,15 +120,22 @@ class StationaryNoise:
         Raises
         ------
         ValueError
-            On the circulant path, a plane has more than `LARGEST_BLOCK` masked and valid pixels.
+            A plane has more than `LARGEST_BLOCK` masked and valid pixels.
         """
         self._check(residual)
-        if mask is not None:
-            residual = residual * mask
-            if bool(mask.all()):
-                mask = None
-        density = self._exact(residual, mask) if exact else self._circulant(residual, mask)
-        return density.sum(1)
+        if mask is not None and bool(mask.all()):
+            mask = None
+        rows = len(self.autocovariance)
+        result = residual.new_zeros(len(residual))
+        for row in range(rows):  # channels that share an autocovariance go together
+            planes = residual[:, row::rows].flatten(0, 1)
+            if mask is None:
+                density = self._whole(planes, row, exact_pixels)
+            else:
+                masks = mask[:, row::rows].flatten(0, 1)
+                density = self._masked(planes, masks, row, exact_pixels)
+            result = result + density.view(len(residual), -1).sum(1)
+        return result
 
     def _check(self, residual: Tensor) -> None:
         planes = len(self.autocovariance)
@@ -137,75 +144,106 @@ class StationaryNoise:
                 f"the autocovariance has {planes} channels, the image has {residual.shape[1]}"
             )
 
-    def _exact(self, residual: Tensor, mask: Tensor | None) -> Tensor:
-        shape = (residual.shape[2], residual.shape[3])
-        factors, result = self.factor(shape, residual), []
-        for c, plane in enumerate(residual.flatten(2).unbind(1)):
-            factor = factors[c % len(factors)]
-            density = log_density(plane, factor)
-            if mask is not None:
-                valid = mask[:, c].flatten(1)
-                some = (~valid.all(1)).nonzero()[:, 0]
-                covariance = self.covariance(shape, residual)[c % len(factors)]
-                marginal = masked_log_density(plane[some], covariance, valid[some])
-                density = density.index_copy(0, some, marginal)
-            result.append(density)
-        return torch.stack(result, 1)
+    def _masked(self, planes: Tensor, mask: Tensor, row: int, exact_pixels: int) -> Tensor:
+        """Return the log density (P,) of planes (P, H, W) with masks."""
+        results, places = [], []
+        for box, some in boxes_of(mask):
+            where = torch.tensor(some, device=mask.device)
+            places.append(where)
+            if box is None:  # nothing is valid
+                results.append(planes.new_zeros(len(some)))
+                continue
+            valid = mask[where][:, *box]
+            values = planes[where][:, *box]
+            if bool(valid.all()):
+                results.append(self._whole(values, row, exact_pixels))
+            else:
+                results.append(self._with_holes(values * valid, valid, row, exact_pixels))
+        return torch.cat(results)[torch.cat(places).argsort()]
 
-    def _circulant(self, residual: Tensor, mask: Tensor | None) -> Tensor:
-        shape = (residual.shape[2], residual.shape[3])
-        power = self.spectrum(shape, residual)
-        half = power[..., : shape[1] // 2 + 1]
-        modes = torch.fft.rfft2(residual, norm="ortho")
+    def _whole(self, planes: Tensor, row: int, exact_pixels: int) -> Tensor:
+        """Return the log density (P,) of planes (P, H, W) without a mask."""
+        shape = (planes.shape[1], planes.shape[2])
+        if planes[0].numel() <= exact_pixels:
+            return log_density(planes.flatten(1), self.factor(shape, planes)[row])
+        return self._whole_periodic(planes, row)
+
+    def _whole_periodic(self, planes: Tensor, row: int) -> Tensor:
+        power = self.spectrum((planes.shape[1], planes.shape[2]), planes)[row]
+        half = power[:, : planes.shape[2] // 2 + 1]
+        modes = torch.fft.rfft2(planes, norm="ortho")
         # columns of the half plane stand for two, but for the first and the middle one
-        twice = torch.full((half.shape[-1],), 2.0, dtype=residual.dtype, device=residual.device)
+        twice = torch.full((half.shape[1],), 2.0, dtype=planes.dtype, device=planes.device)
         twice[0] = 1
-        if shape[1] % 2 == 0:
+        if planes.shape[2] % 2 == 0:
             twice[-1] = 1
         energy = (modes.real.square() + modes.imag.square()) * (twice / half)
-        log_det = power.log().sum((1, 2))
-        pixels = shape[0] * shape[1]
-        density: Tensor = -0.5 * (energy.sum((2, 3)) + log_det + pixels * LOG_TWO_PI)
-        if mask is None:
-            return density
-        return self._marginalise(residual, mask, density, modes / half)
+        constant = power.log().sum() + power.numel() * LOG_TWO_PI
+        density: Tensor = -0.5 * (energy.sum((1, 2)) + constant)
+        return density
 
-    def _marginalise(
-        self, residual: Tensor, mask: Tensor, density: Tensor, solved: Tensor
-    ) -> Tensor:
-        """Take masked pixels out of a density in which their residuals were zero."""
-        shape = (residual.shape[2], residual.shape[3])
-        weighted = torch.fft.irfft2(solved, s=shape, norm="ortho")  # C^-1 r
-        precision = self._cached("precision", shape, torch.float64, torch.device("cpu"))
-        covariance = torch.fft.ifft2(self.spectrum(shape, precision)).real
-        result = density.clone()
-        for b, c in (~mask.flatten(2).all(2)).nonzero().tolist():
-            valid = mask[b, c].cpu()
-            masked = int(valid.numel() - valid.sum())
-            row = c % len(precision)
-            if masked <= LARGEST_BLOCK:
-                # log p(valid) = log p(all, masked = 0) - log p(masked = 0 | valid)
-                factor = torch.linalg.cholesky(_block(precision[row], ~valid)).to(residual)
-                part = whiten(weighted[b, c][~mask[b, c]][None], factor)[0]
-                log_det = 2 * factor.diagonal().log().sum()
-                result[b, c] = density[b, c] + 0.5 * (
-                    part.square().sum() - log_det + masked * LOG_TWO_PI
-                )
-            elif valid.numel() - masked <= LARGEST_BLOCK:
-                factor = torch.linalg.cholesky(_block(covariance[row], valid)).to(residual)
-                result[b, c] = log_density(residual[b, c][mask[b, c]][None], factor)[0]
-            else:
-                raise ValueError(
-                    f"a plane of {shape[0]} x {shape[1]} pixels has {masked} masked ones; at most "
-                    f"{LARGEST_BLOCK} can be marginalised at once: cut it into smaller ones"
-                )
-        return result
+    def _with_holes(self, planes: Tensor, mask: Tensor, row: int, exact_pixels: int) -> Tensor:
+        """Return the log density (P,) of the valid part of planes that are zero elsewhere."""
+        shape = (planes.shape[1], planes.shape[2])
+        is_exact = planes[0].numel() <= exact_pixels
+        dtype = planes.dtype if self._is_tame else _double(planes.device)
+        known = (self._know_exactly if is_exact else self._know_periodic)(shape, row, dtype)
+        completed = complete(
+            planes.detach().flatten(1).to(dtype),
+            mask.flatten(1),
+            known,
+            self._factors,
+            (row, shape, is_exact, dtype),
+        )
+        filled = torch.where(mask, planes, completed.planes.view_as(planes).to(planes))
+        return self._whole(filled, row, exact_pixels) + completed.gain.to(planes)
 
-    def whiten(self, residual: Tensor, *, exact: bool) -> Tensor:
+    def _know_exactly(self, shape: tuple[int, int], row: int, dtype: torch.dtype) -> Known:
+        def factor(planes: Tensor) -> Tensor:
+            return self.factor(shape, planes)[row]
+
+        def precision(chosen: Tensor) -> Tensor:
+            places = chosen.nonzero()[:, 0]
+            return self._large("inverse", shape, dtype, _CPU)[row][places[:, None], places]
+
+        def covariance(chosen: Tensor) -> Tensor:
+            lags = self._small("lags", shape, dtype, _CPU)[row]
+            return block(lags, chosen.view(shape))
+
+        return Known(
+            solve=lambda planes: torch.cholesky_solve(planes.T, factor(planes)).T,
+            apply=lambda planes: planes @ factor(planes) @ factor(planes).T,
+            precision=precision,
+            covariance=covariance,
+            log_det=lambda: 2 * factor(torch.empty(0, dtype=dtype)).diagonal().log().sum(),
+            largest_block=LARGEST_BLOCK,
+        )
+
+    def _know_periodic(self, shape: tuple[int, int], row: int, dtype: torch.dtype) -> Known:
+        def multiply(planes: Tensor, *, invert: bool) -> Tensor:
+            power = self.spectrum(shape, planes)[row, :, : shape[1] // 2 + 1]
+            modes = torch.fft.rfft2(planes.view(-1, *shape))
+            modes = modes / power if invert else modes * power
+            result: Tensor = torch.fft.irfft2(modes, s=shape)
+            return result.flatten(1)
+
+        def between(what: str, chosen: Tensor) -> Tensor:
+            return block(self._small(what, shape, dtype, _CPU)[row], chosen.view(shape))
+
+        return Known(
+            solve=functools.partial(multiply, invert=True),
+            apply=functools.partial(multiply, invert=False),
+            precision=functools.partial(between, "periodic precision"),
+            covariance=functools.partial(between, "periodic lags"),
+            log_det=lambda: self._small("spectrum", shape, dtype, _CPU)[row].log().sum(),
+            largest_block=LARGEST_BLOCK,
+        )
+
+    def whiten(self, residual: Tensor, *, exact_pixels: int) -> Tensor:
         """Return residuals (B, C, H, W) that are white and of variance one if the noise is ours."""
         self._check(residual)
         shape = (residual.shape[2], residual.shape[3])
-        if not exact:
+        if shape[0] * shape[1] > exact_pixels:
             power = self.spectrum(shape, residual)[..., : shape[1] // 2 + 1]
             white: Tensor = torch.fft.irfft2(torch.fft.rfft2(residual) * power.rsqrt(), s=shape)
             return white
@@ -228,65 +266,12 @@ class StationaryNoise:
         return noise[..., : shape[0], : shape[1]]
 
 
-def _periodic_spectrum(autocovariance: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return the power of a periodic plane: lags beyond its sides wrap and add up."""
-    size = autocovariance.shape[1]
-    places = [(torch.arange(size) - size // 2) % n for n in shape]
-    flat = (places[0][:, None] * shape[1] + places[1][None, :]).reshape(-1)
-    plane = torch.zeros(len(autocovariance), shape[0] * shape[1], dtype=torch.float64)
-    plane.index_add_(1, flat, autocovariance.reshape(len(autocovariance), -1))
-    power: Tensor = torch.fft.fft2(plane.view(-1, *shape)).real
-    return power
+def _double(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _toeplitz(autocovariance: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return the covariance (C, H W, H W) of the pixels of a plane that does not wrap."""
-    size = autocovariance.shape[1]
-    lag = size // 2
-    dy, dx = ((torch.arange(n)[:, None] - torch.arange(n)[None, :]) for n in shape)
-    inside = (dy.abs() <= lag)[:, None, :, None] & (dx.abs() <= lag)[None, :, None, :]
-    row, column = ((d + lag).clamp(0, size - 1) for d in (dy, dx))
-    values = autocovariance[:, row[:, None, :, None], column[None, :, None, :]]
-    pixels = shape[0] * shape[1]
-    return (values * inside).reshape(-1, pixels, pixels)
-
-
-def _block(by_lag: Tensor, chosen: Tensor) -> Tensor:
-    """Return the matrix (M, M) between chosen pixels of a periodic plane, given by lag (H, W)."""
-    y, x = chosen.nonzero().unbind(1)
-    height, width = by_lag.shape
-    return by_lag[(y[:, None] - y) % height, (x[:, None] - x) % width]
-
-
-def _make_positive(autocovariance: Tensor, *, repair: bool) -> Tensor:
-    """Return an autocovariance whose spectrum is positive at every frequency of a fine grid."""
-    size = autocovariance.shape[1]
-    lag, grid = size // 2, max(256, 8 * size)
-    spectrum = _periodic_spectrum(autocovariance, (grid, grid))
-    mean = autocovariance[:, lag, lag, None, None]  # the mean power is the variance
-    floor = SPECTRUM_FLOOR * mean
-    low = spectrum < floor
-    if not bool(low.any()):
-        return autocovariance
-    what = (
-        f"the autocovariance is not positive definite: {float(low.double().mean()):.2%} of its "
-        f"spectrum lies below {SPECTRUM_FLOOR:g} of the mean power, the lowest at "
-        f"{float((spectrum / mean).min()):.3g}"
-    )
-    if not repair:
-        raise ValueError(what)
-    # clip the power, cut back to the lags there are, and make up for the cut at zero lag
-    by_lag: Tensor = torch.fft.ifft2(spectrum.clamp_min(floor)).real
-    places = (torch.arange(size) - lag) % grid
-    fixed = by_lag[:, places[:, None], places[None, :]]
-    lowest = _periodic_spectrum(fixed, (grid, grid)).amin((1, 2))
-    wanted = 1.5 * SPECTRUM_FLOOR  # of the variance after the repair
-    missing = (wanted * fixed[:, lag, lag] - lowest).clamp_min(0) / (1 - wanted)
-    fixed[:, lag, lag] += missing
-    change = float((fixed[:, lag, lag] / autocovariance[:, lag, lag] - 1).abs().max())
-    warnings.warn(
-        f"{what}; it was raised, which changes the variance by {change:.2%}",
-        AstroVQWarning,
-        stacklevel=4,
-    )
-    return fixed
+def _range(autocovariance: Tensor) -> float:
+    """Return the ratio of the largest and the smallest power."""
+    side = max(64, 4 * autocovariance.shape[1])
+    power = periodic_spectrum(autocovariance, (side, side))
+    return float((power.amax((1, 2)) / power.amin((1, 2))).max())

@@ -11,6 +11,7 @@ from scipy import ndimage, stats
 from astro_vq.errors import AstroVQWarning
 from astro_vq.likelihoods import MultivariateNormal, Normal, StationaryNoise
 from astro_vq.likelihoods.gaussian import factorise
+from astro_vq.likelihoods.marginal import FactorCache
 
 
 def autocovariance(sigma=0.7, white=0.1, lag=6):
@@ -30,15 +31,44 @@ def toeplitz(values, side):
     return np.where(inside, values[np.clip(dy, -lag, lag) + lag, np.clip(dx, -lag, lag) + lag], 0)
 
 
+def torus(values, height, width):
+    """Covariance of a periodic plane by brute force."""
+    lag = len(values) // 2
+    plane = np.zeros((height, width))
+    for i in range(-lag, lag + 1):
+        for j in range(-lag, lag + 1):
+            plane[i % height, j % width] += values[i + lag, j + lag]
+    y, x = np.divmod(np.arange(height * width), width)
+    return plane[(y[:, None] - y) % height, (x[:, None] - x) % width]
+
+
+def marginal(image, valid, matrix):
+    """Log density of the valid part of an image by scipy."""
+    block = matrix[np.ix_(valid.ravel(), valid.ravel())]
+    return stats.multivariate_normal(np.zeros(len(block)), block).logpdf(image[valid])
+
+
 def images(batch, side, seed=0, channels=1):
     generator = torch.Generator().manual_seed(seed)
     shape = (batch, channels, side, side)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("kind", ["stationary", "covariance", "cholesky", "precision"])
-def test_values_equal_scipy_and_torch_at_32_by_32(kind):
+@pytest.fixture(scope="module")
+def known():
+    """A covariance of 32 x 32 pixels, and log densities of two images by scipy and torch."""
     matrix = toeplitz(autocovariance(), 32)
+    x, mean = images(2, 32, 1), images(2, 32, 2)
+    scipy = stats.multivariate_normal(np.zeros(1024), matrix)
+    expected = torch.distributions.MultivariateNormal(
+        mean.flatten(1), torch.as_tensor(matrix), validate_args=False
+    ).log_prob(x.flatten(1))
+    return matrix, x, mean, scipy.logpdf((x - mean).flatten(1).numpy()), expected.numpy()
+
+
+@pytest.mark.parametrize("kind", ["stationary", "covariance", "cholesky", "precision"])
+def test_values_equal_scipy_and_torch_at_32_by_32(kind, known):
+    matrix, x, mean, by_scipy, by_torch = known
     if kind == "stationary":
         likelihood = MultivariateNormal.from_autocovariance(autocovariance(), method="exact")
     else:
@@ -50,15 +80,9 @@ def test_values_equal_scipy_and_torch_at_32_by_32(kind):
         if kind == "precision":
             given = (given + given.T) / 2
         likelihood = MultivariateNormal.from_covariance(**{kind: given})
-    x, mean = images(2, 32, 1), images(2, 32, 2)
     result = likelihood.log_prob(x, likelihood(mean)).numpy()
-    residual = (x - mean).flatten(1).numpy()
-    scipy = stats.multivariate_normal(np.zeros(1024), matrix).logpdf(residual)
-    np.testing.assert_allclose(result, scipy, rtol=1e-5)
-    expected = torch.distributions.MultivariateNormal(
-        mean.flatten(1), torch.as_tensor(matrix), validate_args=False
-    ).log_prob(x.flatten(1))
-    np.testing.assert_allclose(result, expected.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(result, by_scipy, rtol=1e-5)
+    np.testing.assert_allclose(result, by_torch, rtol=1e-5)
 
 
 def test_low_rank_equals_torch():
@@ -88,12 +112,7 @@ def test_white_noise_of_variance_one_is_the_independent_normal():
 
 def test_the_circulant_path_is_exact_for_a_periodic_plane():
     side, values = 16, autocovariance(lag=3)
-    y, x = np.divmod(np.arange(side**2), side)
-    periodic = np.zeros((side, side))
-    for i in range(-3, 4):
-        for j in range(-3, 4):
-            periodic[i % side, j % side] += values[i + 3, j + 3]
-    matrix = periodic[(y[:, None] - y) % side, (x[:, None] - x) % side]
+    matrix = torus(values, side, side)
     pixels = images(2, side)
     likelihood = MultivariateNormal.from_autocovariance(values, method="circulant")
     result = likelihood.log_prob(pixels, likelihood(torch.zeros_like(pixels)))
@@ -126,54 +145,109 @@ def test_auto_takes_the_exact_path_for_cutouts_and_the_other_for_images():
 
 
 @pytest.mark.parametrize("share", [0.1, 0.6, 0.95])
-def test_masked_pixels_are_marginalised_exactly_on_the_circulant_path(share, monkeypatch):
-    side, values = 12, autocovariance(lag=3)
+def test_masked_pixels_are_marginalised_exactly_on_the_circulant_path(share):
+    values = autocovariance(lag=3)
     likelihood = MultivariateNormal.from_autocovariance(values, method="circulant")
-    x = images(3, side)
+    x = images(4, 12, channels=2)
     mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) > share
     mask[0] = True
-    y0, x0 = np.divmod(np.arange(side**2), side)
-    plane = np.zeros((side, side))
-    for i in range(-3, 4):
-        for j in range(-3, 4):
-            plane[i % side, j % side] += values[i + 3, j + 3]
-    matrix = plane[(y0[:, None] - y0) % side, (x0[:, None] - x0) % side]
-    expected = []
-    for image, valid in zip(x.flatten(1).numpy(), mask.flatten(1).numpy(), strict=True):
-        block = matrix[np.ix_(valid, valid)]
-        expected.append(stats.multivariate_normal(np.zeros(len(block)), block).logpdf(image[valid]))
+    mask[1, :, :3] = mask[1, :, :, 9:] = mask[2, 0] = False  # borders, and a channel without any
+    expected = np.zeros((4, 2))
+    for place in np.ndindex(4, 2):
+        image, valid = x[place].numpy(), mask[place].numpy()
+        if valid.any():
+            ys, xs = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
+            box = np.s_[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+            matrix = torus(values, *valid[box].shape)
+            expected[place] = marginal(image[box], valid[box], matrix)
     result = likelihood.log_prob(x, likelihood(torch.zeros_like(x)), mask)
-    np.testing.assert_allclose(result, expected, rtol=1e-8)
-    # the way through the valid pixels, taken when most are masked, gives the same
-    monkeypatch.setattr("astro_vq.likelihoods.stationary.LARGEST_BLOCK", 143)
-    few = torch.zeros_like(mask)
-    few[..., 2:4, 5] = True
-    two = likelihood.log_prob(x, likelihood(torch.zeros_like(x)), few)
-    monkeypatch.setattr("astro_vq.likelihoods.stationary.LARGEST_BLOCK", 5)
-    torch.testing.assert_close(
-        likelihood.log_prob(x, likelihood(torch.zeros_like(x)), few), two, rtol=1e-8, atol=0
-    )
-    half = torch.zeros_like(mask)
-    half[..., :6, :] = True
-    with pytest.raises(ValueError, match="cut it into smaller ones"):
-        likelihood.log_prob(x, likelihood(torch.zeros_like(x)), half)
+    np.testing.assert_allclose(result, expected.sum(1), rtol=1e-8)
+    single = likelihood.log_prob(x.float(), likelihood(torch.zeros_like(x).float()), mask)
+    np.testing.assert_allclose(single, expected.sum(1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["stationary", "full"])
-def test_masked_pixels_are_marginalised_exactly_for_cutouts(kind):
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
+def test_masked_pixels_are_marginalised_exactly_for_cutouts(kind, share):
     matrix = toeplitz(autocovariance(), 6)
     if kind == "full":
         likelihood = MultivariateNormal.from_covariance(matrix)
     else:
         likelihood = MultivariateNormal.from_autocovariance(autocovariance())
-    x = images(2, 6)
-    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) > 0.4
+    x = images(3, 6)
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) > share
     mask[1] = True
+    mask[2, 0, 0] = False
     result = likelihood.log_prob(x, likelihood(torch.zeros_like(x)), mask)
-    for image, valid, value in zip(x.flatten(1), mask.flatten(1), result, strict=True):
-        block = matrix[np.ix_(valid.numpy(), valid.numpy())]
-        expected = stats.multivariate_normal(np.zeros(len(block)), block)
-        assert value.item() == pytest.approx(expected.logpdf(image[valid].numpy()), rel=1e-9)
+    for image, valid, value in zip(x[:, 0].numpy(), mask[:, 0].numpy(), result, strict=True):
+        assert value.item() == pytest.approx(marginal(image, valid, matrix), rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["exact", "circulant"])
+def test_an_image_has_the_same_density_whatever_it_is_padded_with(method):
+    likelihood = MultivariateNormal.from_autocovariance(autocovariance(), method=method)
+    small, large = images(2, 9), images(2, 14, seed=1)
+    large[:, :, 3:12, 1:10] = small
+    mask = torch.zeros_like(large, dtype=torch.bool)
+    mask[:, :, 3:12, 1:10] = True
+    padded = likelihood.log_prob(large, likelihood(0 * large), mask)
+    torch.testing.assert_close(padded, likelihood.log_prob(small, likelihood(0 * small)))
+
+
+def test_planes_that_share_a_mask_share_a_factorisation(monkeypatch):
+    likelihood = MultivariateNormal.from_autocovariance(autocovariance(), method="circulant")
+    x = images(6, 16)
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[::2, :, 4:7, 5] = False
+    mask[1::2, :, 9, 8:12] = False
+    sizes = []
+    cholesky = torch.linalg.cholesky
+
+    def watch(matrix):
+        sizes.append(len(matrix))
+        return cholesky(matrix)
+
+    monkeypatch.setattr(torch.linalg, "cholesky", watch)
+    first = likelihood.log_prob(x, likelihood(0 * x), mask)
+    assert sorted(sizes) == [3, 4]
+    assert torch.equal(likelihood.log_prob(x, likelihood(0 * x), mask), first)
+    assert len(sizes) == 2  # kept
+    likelihood.set_autocovariance(2 * autocovariance())
+    second = likelihood.log_prob(x, likelihood(0 * x), mask)
+    assert sorted(sizes) == [3, 3, 4, 4]
+    assert not torch.equal(first, second)
+
+
+def test_factors_are_kept_up_to_a_bound():
+    cache, made = FactorCache(most_bytes=3 * 4 * 8), []
+
+    def ask(key):
+        def make():
+            made.append(key)
+            return 4 * torch.eye(2, dtype=torch.float64)
+
+        assert torch.equal(cache.factor((key,), make), 2 * torch.eye(2, dtype=torch.float64))
+
+    for key in "abcabdab":  # d takes the place of c
+        ask(key)
+    assert made == list("abcd")
+    ask("c")
+    assert made == list("abcdc")
+    cache.factor(("large",), lambda: torch.eye(9, dtype=torch.float64))  # too large to keep
+    ask("c")
+    assert made == list("abcdc")
+
+
+def test_planes_with_too_many_masked_and_valid_pixels_are_refused(monkeypatch):
+    monkeypatch.setattr("astro_vq.likelihoods.stationary.LARGEST_BLOCK", 40)
+    likelihood = MultivariateNormal.from_autocovariance(autocovariance(), method="circulant")
+    x = images(1, 12)
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[..., 1:-1:2, 1:-1:2] = False  # 25 masked
+    assert torch.isfinite(likelihood.log_prob(x, likelihood(0 * x), mask)).all()
+    mask[..., 1:-1, 1:-1:2] = False  # 50
+    with pytest.raises(ValueError, match=r"has 50 masked ones.* cut it into smaller ones"):
+        likelihood.log_prob(x, likelihood(0 * x), mask)
 
 
 def test_a_given_scale_multiplies_the_noise():

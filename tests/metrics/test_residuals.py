@@ -82,7 +82,8 @@ def test_chi_squared_is_that_of_the_marginal_covariance(kind):
         scale = parameters[1].expand_as(pixels)[b].exp().flatten().numpy()
         covariance = np.diag(scale**2)
         if kind == "stationary":
-            covariance = likelihood.noise.covariance((6, 6), pixels)[0].numpy()
+            factor = likelihood.noise.factor((6, 6), pixels)[0].numpy()
+            covariance = factor @ factor.T
         if kind == "low-rank":
             columns = parameters.factor[b].flatten(1).numpy()
             covariance = covariance + columns.T @ columns
