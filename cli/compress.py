@@ -65,6 +65,17 @@ if TYPE_CHECKING:
 @click.option(
     "--embed-model", is_flag=True, help="Put the model's weights into the file, to decode anywhere."
 )
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Decode what was written, and compare it with the image, before it is called done "
+    "(default: where it is lossless).",
+)
+@click.option(
+    "--delete-input",
+    is_flag=True,
+    help="Delete each image when its file is on disk and was verified; not with --tokens.",
+)
 @option("device")
 @batch_options
 @option("overwrite")
@@ -84,6 +95,8 @@ def compress(
     no_tokens: bool,
     effort: int,
     embed_model: bool,
+    verify: bool | None,
+    delete_input: bool,
     device: str,
     batch: BatchOptions,
     overwrite: bool,
@@ -103,6 +116,7 @@ def compress(
       astro-vq compress m31.fits
       astro-vq compress night/*.fits -O packed --max-error 0.125sigma -j 4
       astro-vq compress survey/ -O packed -j 8 --manifest run.jsonl --resume
+      astro-vq compress raw/ -O archive --lossless --delete-input
     """  # noqa: D301 - click reads the character \b
     chosen = [
         flag
@@ -119,6 +133,12 @@ def compress(
         raise click.UsageError("--tokens and --no-tokens together would store nothing")
     if no_tokens and embed_model:
         raise click.UsageError("--no-tokens needs no model, so there is none to embed")
+    if delete_input and (tokens_only or verify is False):
+        flag = "--tokens" if tokens_only else "--no-verify"
+        raise click.UsageError(
+            f"--delete-input and {flag} exclude each other: only what was found "
+            "to be within its bound is deleted"
+        )
     require_manifest(batch)
     planned = plan_jobs(
         find_inputs(images, batch),
@@ -134,7 +154,14 @@ def compress(
         "effort": effort,
         "embed_model": embed_model,
     }
-    work = partial(compress_one, device=device, overwrite=overwrite, **settings)
+    work = partial(
+        compress_one,
+        device=device,
+        overwrite=overwrite,
+        verify="lossless" if verify is None else verify,
+        delete_input=delete_input,
+        **settings,
+    )
     table = compression_table(max(len(str(job.source)) for job in planned))
     report_outcomes(
         run_batch(

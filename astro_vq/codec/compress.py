@@ -6,12 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 from astro_vq.codec.compression import Compression
+from astro_vq.codec.deletion import Deletion
 from astro_vq.codec.encode_image import fits_model
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.inputs import make_input
 from astro_vq.codec.paths import File, check_apart, compressed_name, label_of, open_output
 from astro_vq.codec.planning import Request
 from astro_vq.codec.results import CompressionResult
+from astro_vq.codec.verify import check_written
 from astro_vq.errors import DataError, ModelMismatchError
 from astro_vq.io.fits import FitsFile, open_fits
 
@@ -36,6 +38,8 @@ def compress(
     embed_model: bool = False,
     device: str = "auto",
     overwrite: bool = False,
+    verify: bool | str = False,
+    delete_input: bool = False,
 ) -> CompressionResult:
     """Compress every image of a FITS file into an `.avq` file, which is itself FITS.
 
@@ -68,6 +72,12 @@ def compress(
         Where the model runs: 'auto', 'cpu', 'cuda', 'mps'.
     overwrite : bool
         Replace an output that exists.
+    verify : bool or 'lossless'
+        Decode what was written and compare it with the source before it is there; 'lossless' does
+        so for files of which every bit is to come back.
+    delete_input : bool
+        Delete the source, a file, once the output is on disk and was verified (which it then
+        always is).
 
     Returns
     -------
@@ -88,6 +98,8 @@ def compress(
         The model is missing or takes other images.
     FileExistsError
         The output is there and `overwrite` is false.
+    VerificationError
+        The output does not give back what it promises; it is not kept.
 
     Examples
     --------
@@ -104,6 +116,8 @@ def compress(
     """
     started = time.perf_counter()
     request = Request.make(fidelity, max_error)
+    if verify not in (True, False, "lossless"):
+        raise ValueError(f"verify must be True, False or 'lossless', got {verify!r}")
     _check_options(request, tokens=tokens, embed_model=embed_model, effort=effort, size=tile_size)
     given = make_input(source)
     if output is None:
@@ -111,17 +125,24 @@ def compress(
             raise ValueError("name the output: there is no file beside which it could lie")
         output = compressed_name(given.path)
     check_apart(source, output)
+    deletion = Deletion(request, given, output) if delete_input else None
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_output(output, overwrite=overwrite))
         fits_file = stack.enter_context(open_fits(given.source))
         headers = _image_headers(fits_file, given.label)
         windowed = None
         if tokens:
-            windowed = _load(str(model), device)
+            windowed = _load(model, device)
             _check_bands(windowed, headers, given.label)
         work = Compression(file, fits_file, given, request, windowed)
         work.run(headers, effort=effort, tile_size=tile_size, embed_model=embed_model)
-    return work.result(label_of(output), time.perf_counter() - started)
+        written, checked = time.perf_counter(), None
+        if delete_input or verify is True or (verify == "lossless" and work.is_lossless):
+            check_written(file, label_of(output), fits_file, model=windowed)
+            checked = time.perf_counter() - written
+    if deletion is not None:
+        deletion.run()
+    return work.result(label_of(output), written - started, checked)
 
 
 def _image_headers(source: FitsFile, label: str) -> dict[int, ImageHeader]:
@@ -140,11 +161,10 @@ def _image_headers(source: FitsFile, label: str) -> dict[int, ImageHeader]:
     return headers
 
 
-def _load(model: str, device: str) -> "WindowedModel":
-    from astro_vq.checkpoint import load_model  # torch only when it is needed
-    from astro_vq.codec.windows import WindowedModel, choose_device
+def _load(model: str | os.PathLike[str], device: str) -> "WindowedModel":
+    from astro_vq.codec.loaded_models import load_once  # torch only when it is needed
 
-    return WindowedModel(load_model(model, device=choose_device(device)))
+    return load_once(model, device=device)
 
 
 def _check_bands(model: "WindowedModel", headers: dict[int, ImageHeader], label: str) -> None:

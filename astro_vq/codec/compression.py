@@ -136,8 +136,16 @@ class Compression:
         name = f" ({hdu.name})" if hdu.name else ""
         self._notes.append(f"HDU {hdu.index}{name} {text}")
 
-    def result(self, output: str, seconds: float) -> CompressionResult:
+    @property
+    def is_lossless(self) -> bool:
+        """Whether every bit of every image comes back."""
+        return self._fidelity() == "lossless"
+
+    def result(
+        self, output: str, seconds: float, verify_seconds: float | None = None
+    ) -> CompressionResult:
         """Return what came of it."""
+        model = None if self._model is None else self._model.loaded
         fidelity = self._fidelity()
         lossy = [image for image in self._images if image.plan.fidelity == "max-error"]
         largest = max(lossy, key=lambda image: image.pixels, default=None)
@@ -156,6 +164,9 @@ class Compression:
             bits_per_pixel=8 * self._size / pixels if pixels else None,
             ratio=self._given.size / self._size,
             seconds=seconds,
+            model=None if model is None else model.name,
+            model_hash=None if model is None else model.hash,
+            verify_seconds=verify_seconds,
             hdus=tuple(self._details),
             notes=tuple(self._notes),
         )

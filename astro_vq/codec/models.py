@@ -8,7 +8,6 @@ from astro_vq.codec.stored import StoredFile
 from astro_vq.errors import FormatError, ModelMismatchError
 
 if TYPE_CHECKING:
-    from astro_vq.checkpoint import LoadedModel
     from astro_vq.codec.windows import WindowedModel
 
 
@@ -23,6 +22,8 @@ class ModelSource:
         Name or folder to take instead of the name in the file; its hash must be the same.
     device : str
         Where the model runs.
+    loaded : WindowedModel, optional
+        The model itself, where it is at hand.
     """
 
     def __init__(
@@ -31,11 +32,12 @@ class ModelSource:
         *,
         model: str | os.PathLike[str] | None = None,
         device: str = "auto",
+        loaded: "WindowedModel | None" = None,
     ) -> None:
         self._file = file
         self._asked = model
         self._device = device
-        self._loaded: WindowedModel | None = None
+        self._loaded = loaded
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_loaded": None}  # loaded again where it is needed
@@ -61,36 +63,36 @@ class ModelSource:
             The embedded model is damaged.
         """
         if self._loaded is None:
-            from astro_vq.codec.windows import WindowedModel, choose_device
-
-            device = choose_device(self._device)
-            self._loaded = WindowedModel(self._find(device))
+            self._loaded = self._find()
         return self._loaded
 
-    def _find(self, device: str) -> "LoadedModel":
-        from astro_vq.checkpoint import load_model, model_from_bytes
+    def _find(self) -> "WindowedModel":
+        from astro_vq.codec.loaded_models import load_once  # torch only when it is needed
 
         if not self.hash:
             raise ModelMismatchError(f"{self._file.name}: the file names no model")
         if self._asked is not None:
-            return load_model(str(self._asked), device=device, expected_hash=self.hash)
+            return load_once(self._asked, device=self._device, expected_hash=self.hash)
         embedded = read_model(self._file)
-        if embedded is None:
-            return self._by_name(device)
+        if embedded is not None:
+            return self._from_bytes(embedded)
+        try:
+            return load_once(self.name, device=self._device, expected_hash=self.hash)
+        except ModelMismatchError as err:
+            raise ModelMismatchError(f"{self._file.name}: its tokens need {err}") from err
+
+    def _from_bytes(self, embedded: bytes) -> "WindowedModel":
+        from astro_vq.checkpoint import model_from_bytes
+        from astro_vq.codec.windows import WindowedModel, choose_device
+
         loaded = model_from_bytes(
-            embedded, device=device, name=f"{self._file.name}: embedded model"
+            embedded,
+            device=choose_device(self._device),
+            name=f"{self._file.name}: embedded model",
         )
         if loaded.hash != self.hash:
             raise FormatError(
                 f"{self._file.name}: the embedded model has hash {loaded.hash}, but the file names "
                 f"{self.hash}"
             )
-        return loaded
-
-    def _by_name(self, device: str) -> "LoadedModel":
-        from astro_vq.checkpoint import load_model
-
-        try:
-            return load_model(self.name, device=device, expected_hash=self.hash)
-        except ModelMismatchError as err:
-            raise ModelMismatchError(f"{self._file.name}: its tokens need {err}") from err
+        return WindowedModel(loaded)

@@ -26,7 +26,11 @@ class CompressionResult:
     ratio : float
         Input over output.
     seconds : float
-        Wall-clock time.
+        Wall-clock time, without that of `verify_seconds`.
+    model, model_hash : str or None
+        Name and content hash of the model that made the tokens; None without tokens.
+    verify_seconds : float or None
+        Time to decode the file again and compare it; None when that was not asked for.
     hdus : tuple of dict
         One for each HDU of the input.
     notes : tuple of str
@@ -45,6 +49,9 @@ class CompressionResult:
     bits_per_pixel: float | None
     ratio: float
     seconds: float
+    model: str | None = None
+    model_hash: str | None = None
+    verify_seconds: float | None = None
     hdus: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -63,6 +70,9 @@ class CompressionResult:
             "bits_per_pixel": self.bits_per_pixel,
             "ratio": self.ratio,
             "seconds": self.seconds,
+            "model": self.model,
+            "model_hash": self.model_hash,
+            "verify_seconds": self.verify_seconds,
             "hdus": [dict(hdu) for hdu in self.hdus],
             "notes": list(self.notes),
         }

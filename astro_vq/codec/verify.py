@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,14 @@ from astro_vq.codec.paths import File, opened
 from astro_vq.codec.stored import StoredFile, StoredHDU
 from astro_vq.codec.stored_image import StoredImage
 from astro_vq.codec.stored_tiles import TileDamage
-from astro_vq.errors import FormatError
+from astro_vq.errors import FormatError, VerificationError
+from astro_vq.io.byte_source import FileObject
 from astro_vq.io.fits import FitsFile, FitsHDU, open_fits
 
-__all__ = ["VerificationReport", "verify"]
+if TYPE_CHECKING:
+    from astro_vq.codec.windows import WindowedModel
+
+__all__ = ["VerificationReport", "check_written", "verify"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,43 @@ def verify(
         with open_fits(against) as original:
             checker.run(original)
             return checker.report(original.path)
+
+
+def check_written(
+    file: BinaryIO, name: str, original: FitsFile, *, model: "WindowedModel | None" = None
+) -> None:
+    """Decode a file that was just written, and compare it with the original.
+
+    Parameters
+    ----------
+    file : binary file object
+        Readable; the `.avq` file is all of it.
+    name : str
+        For messages.
+    original : FitsFile
+        What it was made from.
+    model : WindowedModel, optional
+        The model that made its tokens.
+
+    Raises
+    ------
+    VerificationError
+        Anything differs from what is promised; the message names the first problems.
+    """
+    file.flush()
+    try:
+        stored = StoredFile(FileObject(file, name), strict=False)
+        checker = _Checker(stored, ModelSource(stored, loaded=model))
+        checker.run(original)
+        problems = checker.report(original.path).problems
+    except FormatError as err:
+        problems = (str(err),)
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise VerificationError(
+            f"{name}: it does not give back {original.path}, so it is not kept: "
+            f"{'; '.join(problems[:3])}{more}; please report this, and keep the image"
+        )
 
 
 class _Checker:

@@ -56,7 +56,7 @@ def atomic_writer(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
@@ -111,7 +111,7 @@ def _rename(temporary: Path, target: Path, shown: Path, *, overwrite: bool) -> N
         temporary.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Flush the folder's entry of the new name, where the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

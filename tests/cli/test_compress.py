@@ -109,6 +109,8 @@ def test_every_option_reaches_the_library(image, monkeypatch):
         "embed_model": True,
         "device": "cpu",
         "overwrite": True,
+        "verify": "lossless",
+        "delete_input": False,
     }
 
 
@@ -182,3 +184,28 @@ def test_a_missing_model_is_named(image):
     assert "nowhere" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert list(image.parent.iterdir()) == [image]
+
+
+def test_lossless_files_are_verified_by_default(tmp_path):
+    image = write_image(tmp_path / "sky.fits", np.int16)
+    options = ("--no-tokens", "--json", "--overwrite")
+    for flags, checked in ((), True), (("--no-verify",), False), (("--max-error", 2), False):
+        (result,) = json.loads(run(image, *options, *flags).stdout)
+        assert (result["verify_seconds"] is not None) == checked
+    (result,) = json.loads(run(image, *options, "--max-error", 2, "--verify").stdout)
+    assert result["verify_seconds"] > 0
+
+
+def test_an_input_is_deleted_only_when_it_was_verified(tmp_path):
+    image = write_image(tmp_path / "sky.fits", np.int16)
+    for flag in ("--no-verify", "--tokens"):
+        done = run(image, "--delete-input", flag)
+        assert done.exit_code == 2
+        assert f"--delete-input and {flag} exclude each other" in done.stderr
+    manifest = ("--manifest", tmp_path / "run.jsonl")
+    done = run(image, "--delete-input", "--no-tokens", *manifest)
+    assert done.exit_code == 0, done.stderr
+    assert not image.exists()
+    again = run(image, "--delete-input", "--no-tokens", *manifest, "--resume")
+    assert again.exit_code == 0, again.stderr
+    assert "1 of 1 files were done already" in again.stderr

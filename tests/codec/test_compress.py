@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import astro_vq
+from astro_vq.codec import loaded_models
 from astro_vq.codec.container import TileGrid
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.paths import compressed_name
@@ -21,7 +22,8 @@ from astro_vq.errors import DataError, FormatError, ModelMismatchError
 
 FIELDS = [
     "input", "output", "fidelity", "max_error", "input_bytes", "output_bytes", "pixel_bytes",
-    "token_bytes", "model_bytes", "bits_per_pixel", "ratio", "seconds", "hdus", "notes",
+    "token_bytes", "model_bytes", "bits_per_pixel", "ratio", "seconds", "model",
+    "model_hash", "verify_seconds", "hdus", "notes",
 ]  # fmt: skip
 
 
@@ -541,6 +543,7 @@ def test_a_model_of_three_bands_takes_cubes_of_three_planes(three_band_model, sk
 
 
 def test_a_model_whose_tokens_tiles_would_cut_is_refused(token_model, sky_image, monkeypatch):
+    loaded_models._load.cache_clear()
     monkeypatch.setattr("astro_vq.codec.windows._ALIGNMENT", 6)
     with pytest.raises(ModelMismatchError, match="stride of 4 pixels"):
         astro_vq.compress(sky_image, io.BytesIO(), model=token_model)
