@@ -10,12 +10,14 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "AvqFile": "astro_vq.codec.reader",
+    "TokenDataset": "astro_vq.codec.token_dataset",
     "compress": "astro_vq.codec.compress",
     "decompress": "astro_vq.codec.decompress",
     "load_model": "astro_vq.checkpoint",
     "open": "astro_vq.codec.reader",
     "register_astropy_io": "astro_vq.ecosystem.astropy_io",
     "sample": "astro_vq.codec.sample",
+    "tokenize": "astro_vq.codec.tokenize",
     "train": "astro_vq.training.loop",
     "verify": "astro_vq.codec.verify",
 }

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "report": "astro_vq.cli.report:report",
     "codebook": "astro_vq.cli.codebook:codebook",
     "evaluate": "astro_vq.cli.evaluate:evaluate",
+    "tokenize": "astro_vq.cli.tokenize:tokenize",
     "sample": "astro_vq.cli.sample:sample",
 }
 """Name of each command and where it is: "module:attribute", in the order of the help."""

@@ -143,6 +143,10 @@ class AvqFile:
         """See `AvqHDU.preview`."""
         return self.image.preview
 
+    def read_preview(self, shrink: int = 1) -> NDArray[np.float32]:
+        """See `AvqHDU.read_preview`."""
+        return self.image.read_preview(shrink)
+
     def info(self) -> dict[str, Any]:
         """Return what is in the file as JSON-able values, without decoding."""
         stored = self._stored

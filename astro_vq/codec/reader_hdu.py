@@ -13,6 +13,7 @@ from astro_vq.codec.coordinates import section_wcs, whole_wcs
 from astro_vq.codec.kept import read_original_header
 from astro_vq.codec.lazy import dask_array
 from astro_vq.codec.models import ModelSource
+from astro_vq.codec.preview import decode_preview
 from astro_vq.codec.section import Section
 from astro_vq.codec.stored import StoredFile, StoredHDU
 from astro_vq.codec.stored_image import StoredImage
@@ -174,18 +175,37 @@ class AvqHDU:
         return np.stack(maps) if maps else np.zeros(layer.shape, np.int32)
 
     @property
+    def token_scalings(self) -> NDArray[np.float64]:
+        """Sky level and noise (planes, 2), unit of the image, that tokens take for 0 and 1."""
+        scalings = self._need_image().tokens.scalings
+        return np.array([(scaling.sky, scaling.sigma) for scaling in scalings]).reshape(-1, 2)
+
+    @property
     def preview(self) -> NDArray[np.float32]:
         """The image as its tokens alone give it (needs the model): denoised, shape as `shape`."""
+        return self.read_preview().reshape(self.shape)
+
+    def read_preview(self, shrink: int = 1) -> NDArray[np.float32]:
+        """Return the image as its tokens alone give it (needs the model), scaled down.
+
+        Works at every fidelity; no pixel stream is read.
+
+        Parameters
+        ----------
+        shrink : int
+            Side of the blocks of pixels that are averaged; those at the right and bottom edges
+            may be smaller.
+
+        Returns
+        -------
+        ndarray of float32
+            In the unit of the image; shape as `shape`, the last two axes divided by `shrink` and
+            rounded up.
+        """
         image = self._need_image()
-        tokens = image.tokens
-        model = self._models.load()
-        planes, height, width = image.plane_axes
-        out = np.empty((planes, height, width), np.float32)
-        ys, xs = slice(0, height), slice(0, width)
-        with np.errstate(over="ignore"):
-            for plane in range(planes):
-                out[plane] = tokens.decode(plane, ys, xs, model=model)
-        return out.reshape(self.shape)
+        tokens = image.tokens  # says so where there are none, before a model is looked for
+        out = decode_preview(tokens, image.plane_axes, self._models.load(), shrink)
+        return out.reshape(*self.shape[:-2], *out.shape[3 - len(self.shape[-2:]) :])
 
     @property
     def has_tokens(self) -> bool:
