@@ -1,5 +1,6 @@
 """What the encoder fits to an image and stores for the decoder."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy.typing as npt
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, Spec
 from astro_vq.codec.fit_scales import fit_scale_model
 from astro_vq.codec.fitted import reconstruct
+from astro_vq.codec.hidden_grid import HiddenGrid
 from astro_vq.codec.lattice import KINDS, Phase, count_levels
 from astro_vq.codec.planes import Plane, middle
 from astro_vq.codec.predict import choose_weights, sample_phase
-from astro_vq.codec.quantize import LOOP, Mapping, default_mapping, quantize_tile
+from astro_vq.codec.quantize import HIDDEN, LOOP, SPLIT, Mapping, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
-from astro_vq.codec.structure import candidate_mappings
+from astro_vq.codec.structure import candidate_mappings, hidden_mappings
+from astro_vq.codec.transformed import fit_transform
 
 _FITTED_LEVELS = 4  # coarser ones hold too few pixels to pay for their weights
 # by effort: pixels of tiles to fit to, pixels of a phase, rounds of fits in a loop
@@ -25,17 +28,33 @@ _LOOP_ROUNDS = (0, 1, 2)
 _FAST = 2
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
 
+Placed = tuple[npt.NDArray[Any], tuple[int, int] | None]
+"""A tile, and where it begins on the grid of its image."""
 
-def fit_side_information(tiles: Sequence[npt.NDArray[Any]], spec: Spec, effort: int) -> Shared:
+
+def fit_side_information(
+    tiles: Sequence[npt.NDArray[Any]],
+    spec: Spec,
+    effort: int,
+    grid: HiddenGrid | None = None,
+    places: Sequence[tuple[int, int]] = (),
+) -> Shared:
     """Return mapping, predictor weights and statistics fitted to sample tiles of an HDU."""
     if sum(tile.size for tile in tiles) < _FEWEST_PIXELS:
         return Shared()
-    mappings = candidate_mappings(list(tiles), spec.bound, spec.blank, thorough=effort >= THOROUGH)
+    where: Sequence[tuple[int, int] | None] = places or [None] * len(tiles)
+    placed = list(zip(tiles, where, strict=True))
+    thorough = effort >= THOROUGH
+    mappings = candidate_mappings(list(tiles), spec.bound, spec.blank, thorough=thorough)
+    if grid is not None:
+        mappings = [*hidden_mappings(placed, grid, spec.bound), *mappings]
+        if mappings[0].kind == HIDDEN and not spec.bound:
+            mappings = mappings[:1]
     if len(mappings) == 1:
-        return _fit_mapping(tiles, mappings[0], spec, effort)
-    choices = [_fit_mapping(tiles, mapping, spec, effort) for mapping in mappings]
-    sample = [tiles[i] for i in sorted({0, len(tiles) // 3, len(tiles) // 2, len(tiles) - 1})]
-    share = sum(tile.size for tile in tiles) / max(sum(tile.size for tile in sample), 1)
+        return _fit_mapping(placed, mappings[0], spec, effort)
+    choices = [_fit_mapping(placed, mapping, spec, effort) for mapping in mappings]
+    sample = [placed[i] for i in sorted({0, len(tiles) // 3, len(tiles) // 2, len(tiles) - 1})]
+    share = sum(tile.size for tile in tiles) / max(sum(tile.size for tile, _ in sample), 1)
     sizes = [
         len(shared.to_bytes()) + share * _trial_size(sample, shared, spec, effort)
         for shared in choices
@@ -48,26 +67,37 @@ def _pace(effort: int) -> int:
     return 0 if effort <= _FAST else 1 if effort < THOROUGH else 2
 
 
-def _trial_size(tiles: Sequence[npt.NDArray[Any]], shared: Shared, spec: Spec, effort: int) -> int:
+def _trial_size(placed: Sequence[Placed], shared: Shared, spec: Spec, effort: int) -> int:
     """Return how many bytes sample tiles take under a choice of side information."""
+    tiles = [tile for tile, _ in placed]
     mapping = shared.mapping or default_mapping(tiles[0], spec.bound)
-    quantized = [quantize_tile(t, spec.bound, mapping, blank=spec.blank) for t in tiles]
+    mappings = [mapping.at(place) for _, place in placed]
+    quantized = [
+        quantize_tile(tile, spec.bound, own, blank=spec.blank)
+        for tile, own in zip(tiles, mappings, strict=True)
+    ]
     sizes = [tile.nbytes for tile in tiles]
     for whole in WHOLE_TILE_CODERS:
         plain = whole.encode(tiles, effort)
         sizes = [min(n, len(s)) if s else n for n, s in zip(sizes, plain, strict=True)]
     for coder in MAPPED_CODERS:
         if coder.effort <= min(effort, 8):
-            streams = coder.encode_quantized(quantized, [mapping] * len(tiles), shared, effort)
+            streams = coder.encode_quantized(quantized, mappings, shared, effort)
             sizes = [min(n, len(s)) if s else n for n, s in zip(sizes, streams, strict=True)]
     return sum(sizes)
 
 
-def _fit_mapping(
-    tiles: Sequence[npt.NDArray[Any]], mapping: Mapping, spec: Spec, effort: int
-) -> Shared:
+def _fit_mapping(placed: Sequence[Placed], mapping: Mapping, spec: Spec, effort: int) -> Shared:
     """Return what is fitted to sample tiles under a mapping."""
-    stacks = [s for t in tiles if (s := _complete(t, mapping, spec)) is not None]
+    planes = [_plane(tile, mapping.at(at), spec) for tile, at in placed]
+    bands = b"" if mapping.kind in (LOOP, SPLIT) else fit_transform(planes)
+    shared = _fit_planes(planes, mapping, effort)
+    return dataclasses.replace(shared, bands=bands) if bands else shared
+
+
+def _fit_planes(planes: Sequence[Plane], mapping: Mapping, effort: int) -> Shared:
+    """Return what is fitted to planes of integers under a mapping."""
+    stacks = [s for plane in planes if (s := _complete(plane)) is not None]
     total = sum(s.size for s in stacks)
     stacks = stacks[:: max(1, total // _FITTED_PIXELS[_pace(effort)])]
     if not stacks:
@@ -134,14 +164,18 @@ def _fit(
         shared.weights[phase] = weights
 
 
-def _complete(tile: npt.NDArray[Any], mapping: Mapping, spec: Spec) -> npt.NDArray[np.int64] | None:
-    """Return a tile as a stack of one with its holes filled, or None if it is of no use."""
+def _plane(tile: npt.NDArray[Any], mapping: Mapping, spec: Spec) -> Plane:
+    """Return the integers of a tile."""
     quantized = quantize_tile(tile, spec.bound, mapping, blank=spec.blank)
-    mask = quantized.exceptions.mask
-    centre = middle(Plane(quantized.indices, mask))
-    if centre is None or not count_levels((tile.shape[0], tile.shape[1])):
+    return Plane(quantized.indices, quantized.exceptions.mask)
+
+
+def _complete(plane: Plane) -> npt.NDArray[np.int64] | None:
+    """Return a plane as a stack of one with its holes filled, or None if it is of no use."""
+    mask, centre = plane.mask, middle(plane)
+    if centre is None or not count_levels((mask.shape[0], mask.shape[1])):
         return None
-    indices = quantized.indices - centre
+    indices = plane.indices - centre
     if mask.any():
         # the last good pixel before each hole in C order, or the first one after it
         good = np.flatnonzero(~mask)

@@ -18,6 +18,7 @@ from astro_vq.codec.numbers import pack_numbers, unpack_numbers
 from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PredictedPlanes
 from astro_vq.codec.quantize import SPLIT, Mapping, QuantizedTile, restore_tile
 from astro_vq.codec.shared import Shared
+from astro_vq.codec.transformed import TransformedPlanes
 from astro_vq.errors import FormatError
 
 Tile = npt.NDArray[Any]
@@ -179,7 +180,7 @@ class MappedCoder:
         for stream, shape in zip(streams, shapes, strict=True):
             reader = ByteReader(stream)
             own = reader.byte()
-            mapping = Mapping.read(reader) if own == 1 else shared.mapping
+            mapping = Mapping.read(reader).resolved(shared.mapping) if own == 1 else shared.mapping
             if own > 1 or mapping is None:
                 raise FormatError("damaged pixel stream: the mapping of its integers is missing")
             mappings.append(mapping)
@@ -237,6 +238,7 @@ MAPPED_CODERS = (
     MappedCoder(2, PredictedPlanes()),
     MappedCoder(4, PackedPlanes()),
     MappedCoder(7, DifferencedPlanes(), effort=3),
+    MappedCoder(8, TransformedPlanes(), leads=True),
 )
 """Coders that take quantised tiles; id 5 was never in a release and stays free."""
 

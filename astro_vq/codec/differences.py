@@ -34,7 +34,7 @@ class DifferencedPlanes:
 
 
 def _encode(plane: Plane, effort: int) -> bytes | None:
-    filled = _fill(plane)
+    filled = fill_plane(plane)
     if filled is None:
         return None
     payloads = []
@@ -57,7 +57,7 @@ def _decode(payload: bytes, mask: Mask) -> Indices:
     return plane
 
 
-def _fill(plane: Plane) -> Indices | None:
+def fill_plane(plane: Plane) -> Indices | None:
     """Return indices with masked pixels replaced by the one before, or None if out of range."""
     good = np.flatnonzero(~plane.mask)
     if not good.size:

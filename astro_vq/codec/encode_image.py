@@ -8,15 +8,17 @@ from numpy.typing import NDArray
 
 from astro_vq.codec.container import Layout, TileGrid, pack_side
 from astro_vq.codec.header import StoredHeader
+from astro_vq.codec.hidden_grid import known_grid
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.pixels import PixelSpec, encode_tiles, fit_shared
 from astro_vq.codec.placing import spanned
-from astro_vq.codec.planning import Plan, Request, plan_image, read_tile, sample_tiles
+from astro_vq.codec.planning import Plan, Request, plan_image, read_tile, sample_numbers
 from astro_vq.codec.stored_image import BATCH_PIXELS
 from astro_vq.codec.table_writer import ImageWriter
 from astro_vq.codec.world_axes import store_image_header
 from astro_vq.codec.writer import ContainerWriter
 from astro_vq.io.cards import format_card
+from astro_vq.io.tile_quantization import TileQuantization
 
 if TYPE_CHECKING:
     from astro_vq.codec.token_layer import TokenLayerMaker, TokenQuality
@@ -37,6 +39,11 @@ class SourceImage(Protocol):
     @property
     def padding(self) -> bytes:
         """What fills the last block of the data; b'' when it is zeros."""
+        ...
+
+    @property
+    def quantization(self) -> TileQuantization | None:
+        """How floats were quantised, if they were."""
         ...
 
     def read_stored(self, plane: int, ys: slice, xs: slice) -> NDArray[Any]:
@@ -138,7 +145,10 @@ class ImageEncoder:
             if plan.fidelity == "tokens":
                 streams = self._encode_masks(tiles, info, spec)
             else:
-                streams = encode_tiles(tiles, spec, shared=shared, effort=self._effort)
+                places = [_place(grid, number) for number in numbers]
+                streams = encode_tiles(
+                    tiles, spec, shared=shared, effort=self._effort, places=places
+                )
             for number, stream in zip(numbers, streams, strict=True):
                 table.add(grid.tile(number), tokens.stream(number) if tokens else b"", stream)
         quality = tokens.measure() if tokens is not None and plan.fidelity == "tokens" else None
@@ -152,7 +162,15 @@ class ImageEncoder:
         """Return what pixel streams share; masks, which are mostly constant, need nothing."""
         if grid.count == 0 or plan.fidelity == "tokens":
             return b""
-        return fit_shared(sample_tiles(image, grid, _SHARED_PIXELS), spec, effort=self._effort)
+        numbers = sample_numbers(grid, _SHARED_PIXELS)
+        tiles = [read_tile(image, grid.tile(number)) for number in numbers]
+        return fit_shared(
+            tiles,
+            spec,
+            effort=self._effort,
+            grid=known_grid(image.quantization, tiles),
+            places=[_place(grid, number) for number in numbers],
+        )
 
     def _make_tokens(
         self, image: SourceImage, info: ImageHeader, grid: TileGrid
@@ -181,6 +199,12 @@ def fits_model(info: ImageHeader, channels: int) -> bool:
     if channels == 1:
         return bool(info.shape)
     return len(info.shape) >= 3 and info.shape[-3] == channels
+
+
+def _place(grid: TileGrid, number: int) -> tuple[int, int]:
+    """Return row, counted on from plane to plane, and column where a tile begins."""
+    tile = grid.tile(number)
+    return tile.plane * grid.height + tile.y0, tile.x0
 
 
 def _mask_of(tile: NDArray[Any], info: ImageHeader) -> NDArray[Any]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from astro_vq.codec.adapt import fit_side_information
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, decoder_for
+from astro_vq.codec.hidden_grid import HiddenGrid
 from astro_vq.codec.quantize import default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
@@ -21,6 +22,8 @@ from astro_vq.errors import FormatError
 _HOPE = 1.2  # coders whose estimate is larger than this times the best so far are left out
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 DTYPES = (*_INTEGERS, "float32", "float64")
+
+Place = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,14 @@ class PixelSpec:
         return cls(**values)
 
 
-def fit_shared(tiles: Sequence[npt.NDArray[Any]], spec: PixelSpec, *, effort: int = 5) -> bytes:
+def fit_shared(
+    tiles: Sequence[npt.NDArray[Any]],
+    spec: PixelSpec,
+    *,
+    effort: int = 5,
+    grid: HiddenGrid | None = None,
+    places: Sequence[Place] = (),
+) -> bytes:
     """Return side information that all tiles of an HDU share, from a sample of them.
 
     Parameters
@@ -88,6 +98,10 @@ def fit_shared(tiles: Sequence[npt.NDArray[Any]], spec: PixelSpec, *, effort: in
         What the streams will hold.
     effort : int
         1 (fast) to 9 (small).
+    grid : HiddenGrid or None
+        The grid that the values lie on, if they were quantised before.
+    places : sequence of (int, int)
+        Where on the grid tiles begin: row (counted on from plane to plane) and column.
 
     Returns
     -------
@@ -95,7 +109,7 @@ def fit_shared(tiles: Sequence[npt.NDArray[Any]], spec: PixelSpec, *, effort: in
         Give it to `encode_tiles` and `decode_tiles`; may be empty.
     """
     _check_tiles(tiles, spec, effort)
-    return fit_side_information(tiles, spec, effort).to_bytes()
+    return fit_side_information(tiles, spec, effort, grid, places).to_bytes()
 
 
 def encode_tiles(
@@ -104,6 +118,7 @@ def encode_tiles(
     *,
     shared: bytes = b"",
     effort: int = 5,
+    places: Sequence[Place] = (),
 ) -> list[bytes]:
     """Return one stream per tile, the smallest that the coders found.
 
@@ -119,6 +134,8 @@ def encode_tiles(
         What `fit_shared` gave for this HDU.
     effort : int
         1 (fast) to 9 (small).
+    places : sequence of (int, int)
+        Where tiles begin, as for `fit_shared`, if that was given a grid.
 
     Returns
     -------
@@ -144,7 +161,11 @@ def encode_tiles(
     for whole in WHOLE_TILE_CODERS:
         if not whole.is_costly:
             offer(whole.id, whole.encode(tiles, effort))
-    mappings = [side.mapping or default_mapping(tile, spec.bound) for tile in tiles]
+    where: Sequence[Place | None] = places or [None] * len(tiles)
+    mappings = [
+        side.mapping.at(place) if side.mapping else default_mapping(tile, spec.bound)
+        for tile, place in zip(tiles, where, strict=True)
+    ]
     quantized = [
         quantize_tile(tile, spec.bound, mapping, blank=spec.blank)
         for tile, mapping in zip(tiles, mappings, strict=True)

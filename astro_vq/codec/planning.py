@@ -186,8 +186,13 @@ def measure_noise(image: StoredPixels, info: ImageHeader, grid: TileGrid) -> flo
 
 def sample_tiles(image: StoredPixels, grid: TileGrid, pixels: int) -> list[NDArray[Any]]:
     """Return about this many pixels as stored tiles, spread evenly over the image."""
+    return [read_tile(image, grid.tile(number)) for number in sample_numbers(grid, pixels)]
+
+
+def sample_numbers(grid: TileGrid, pixels: int) -> list[int]:
+    """Return the numbers of tiles that together have about this many pixels, evenly spread."""
     wanted = max(pixels // (grid.tile_height * grid.tile_width), 1)
-    return [read_tile(image, grid.tile(number)) for number in _spread(grid.count, wanted)]
+    return _spread(grid.count, wanted)
 
 
 def sample_plane(

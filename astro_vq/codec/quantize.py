@@ -15,16 +15,18 @@ import numpy.typing as npt
 
 from astro_vq.codec.bytestream import ByteReader, encode_varint, sized
 from astro_vq.codec.exceptions import Exceptions
+from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid, Steps, read_grid, steps_of
 from astro_vq.codec.numbers import pack_integers, unpack_integers
 from astro_vq.codec.ordered import from_ordered, to_ordered
 from astro_vq.codec.remainders import decode_remainders, encode_remainders
 from astro_vq.errors import FormatError
 
-IDENTITY, STEP, SCALE, RATIO, ORDERED, SPLIT, PALETTE, LOOP = range(8)
+IDENTITY, STEP, SCALE, RATIO, ORDERED, SPLIT, PALETTE, LOOP, HIDDEN, PLACED = range(10)
 _INDEX_LIMIT = 2.0**52  # float64 counts exactly that far
 _NEAR = 2.0**26  # indices further from the middle are exceptions where they are few
 _FEW = 0.01
 _LARGEST_LOOP = 255
+_LARGEST_PLACE = 2**53
 _LARGEST_PALETTE = 1 << 18
 _SHRINK_LIMIT = 0.01  # of the bound: how much of it may be given to rounding in the dtype
 _INT64_MAX = 2**63 - 1
@@ -45,7 +47,9 @@ class Mapping:
         ``(index * stride) / step``; `ORDERED` bit patterns of floats in the order of
         their values; `SPLIT` the nearest multiple of `step`, with the place of the float
         among all that are nearest to it; `PALETTE` the rank in a table of values; `LOOP`
-        ``index * step``, where coders may move indices by up to half of `stride` (odd).
+        ``index * step``, where coders may move indices by up to half of `stride` (odd);
+        `HIDDEN` ``index * stride`` on the grid that the image was quantised on once, at `place`;
+        `PLACED` stands in a stream for the `HIDDEN` mapping of the image at a place.
     step : float
         See `kind`.
     offset : float
@@ -53,7 +57,9 @@ class Mapping:
     stride : int
         Indices are multiplied by this first; for `LOOP` see `kind`.
     palette : bytes
-        The table of values, see `make_palette`.
+        The table of values, see `make_palette`, or the grid, see `HiddenGrid`.
+    place : (int, int) or None
+        Row and column where a tile begins on the grid; None for the image as a whole.
     """
 
     kind: int
@@ -61,10 +67,46 @@ class Mapping:
     offset: float = 0.0
     stride: int = 1
     palette: bytes = b""
+    place: tuple[int, int] | None = None
+
+    @classmethod
+    def hidden(cls, grid: HiddenGrid, stride: int = 1) -> "Mapping":
+        """Return the mapping to every index of a grid, or to each one in `stride` (odd)."""
+        return cls(HIDDEN, stride=stride, palette=grid.to_bytes())
+
+    def at(self, place: tuple[int, int] | None) -> "Mapping":
+        """Return the mapping of a tile that begins at a place."""
+        if self.kind != HIDDEN:
+            return self
+        return dataclasses.replace(self, place=place or (0, 0))
+
+    def resolved(self, image: "Mapping | None") -> "Mapping":
+        """Return the mapping of a tile, given that of its image.
+
+        Raises
+        ------
+        FormatError
+            It needs a grid that the image does not have.
+        """
+        if self.kind != PLACED:
+            return self
+        if image is None or image.kind != HIDDEN:
+            raise FormatError("damaged pixel stream: the grid of its values is missing")
+        return image.at(self.place)
+
+    def steps(self, shape: tuple[int, int]) -> Steps:
+        """Return what a `HIDDEN` mapping is for a tile of a shape."""
+        row, column = self.place or (0, 0)
+        return steps_of(self.palette, row, column, shape)
 
     def to_bytes(self) -> bytes:
         """Return the mapping as bytes."""
+        if self.kind == HIDDEN and self.place is not None:
+            row, column = self.place
+            return bytes([PLACED]) + encode_varint(row) + encode_varint(column)
         out = bytes([self.kind])
+        if self.kind == HIDDEN:
+            return out + encode_varint(self.stride) + sized(self.palette)
         if self.kind == STEP:
             return out + encode_varint(int(self.step))
         if self.kind in (SCALE, RATIO, LOOP):
@@ -102,6 +144,13 @@ class Mapping:
             return cls(kind, step)
         if kind == PALETTE:
             return cls(kind, palette=reader.sized())
+        if kind == HIDDEN:
+            stride = max(1, reader.varint(2**31))
+            palette = reader.sized()
+            read_grid(palette)
+            return cls(kind, stride=stride, palette=palette)
+        if kind == PLACED:
+            return cls(kind, place=(reader.varint(_LARGEST_PLACE), reader.varint(_LARGEST_PLACE)))
         raise FormatError(f"damaged pixel stream: unknown mapping {kind}")
 
 
@@ -249,6 +298,10 @@ def apply_mapping(indices: Indices, mapping: Mapping, dtype: npt.DTypeLike) -> V
         return _times_step(indices, int(mapping.step), dtype)
     if mapping.kind == ORDERED:
         return from_ordered(indices, dtype)
+    if mapping.kind == HIDDEN:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            steps = mapping.steps((indices.shape[0], indices.shape[1]))
+            return steps.values(indices * mapping.stride).astype(dtype)
     if mapping.kind == PALETTE:
         table = _read_palette(mapping.palette, dtype)
         return table[np.clip(indices, 0, table.size - 1)]
@@ -279,15 +332,21 @@ def _nearest(values: Values, mapping: Mapping) -> tuple[Indices, npt.NDArray[np.
     finite = np.isfinite(values)
     if mapping.kind == ORDERED:
         return to_ordered(values), finite
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
         real = np.where(finite, values, 0).astype(np.float64)
-        if mapping.kind == RATIO:
+        if mapping.kind == HIDDEN:
+            real = mapping.steps((values.shape[0], values.shape[1])).nearest(real)
+            if read_grid(mapping.palette).method == DITHER_2:  # zeros stand for themselves
+                finite &= values != 0
+            if mapping.stride != 1:
+                real = np.rint(real) / mapping.stride
+        elif mapping.kind == RATIO:
             real = (real * mapping.step - mapping.offset) / mapping.stride
         else:
             real = (real - mapping.offset) / mapping.step
             if mapping.kind != LOOP:
                 real = real / mapping.stride
-        usable = finite & (np.abs(real) < _INDEX_LIMIT)
+        usable = finite & (np.abs(real) < _INDEX_LIMIT)  # not where `real` is NaN
         if usable.any():
             near = usable & (np.abs(real - np.median(real[usable])) < _NEAR)
             if np.count_nonzero(near) >= (1 - _FEW) * np.count_nonzero(usable):

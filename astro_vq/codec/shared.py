@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from astro_vq.codec.bytestream import ByteReader
+from astro_vq.codec.bytestream import ByteReader, sized
 from astro_vq.codec.lattice import Phase
 from astro_vq.codec.predict import NEAREST_FOUR, Weights, decode_weights, encode_weights
 from astro_vq.codec.quantize import LOOP, Mapping
@@ -11,7 +11,6 @@ from astro_vq.entropy.local_scale import ScaleModel
 from astro_vq.errors import FormatError
 
 _VERSION = 1
-_RESERVED = b"\0"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +25,14 @@ class Shared:
         Predictor weights; see `weights_of`.
     scales : dict of (level, kind) to ScaleModel
         For the coder that is fitted to the image; see `scale_model_of`.
+    bands : bytes
+        For images that went through HCOMPRESS, see `astro_vq.codec.bands`; b'' for others.
     """
 
     mapping: Mapping | None = None
     weights: dict[Phase, Weights] = dataclasses.field(default_factory=dict)
     scales: dict[tuple[int, int], ScaleModel] = dataclasses.field(default_factory=dict)
+    bands: bytes = b""
 
     @property
     def loop(self) -> int:
@@ -65,7 +67,8 @@ class Shared:
         head = bytes([_VERSION, self.mapping is not None])
         mapping = self.mapping.to_bytes() if self.mapping else b""
         weights, scales = encode_weights(self.weights), encode_scales(self.scales)
-        return head + mapping + weights + _RESERVED + scales
+        bands = b"\1" + sized(self.bands) if self.bands else b"\0"
+        return head + mapping + weights + bands + scales
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> "Shared":
@@ -84,8 +87,10 @@ class Shared:
             raise FormatError(f"pixel side information of version {version}, known is {_VERSION}")
         mapping = Mapping.read(reader) if reader.byte() else None
         weights = decode_weights(reader)
-        if reader.take(1) != _RESERVED:
-            raise FormatError("damaged pixel side information: its reserved byte is not zero")
+        has_bands = reader.byte()
+        if has_bands > 1:
+            raise FormatError("damaged pixel side information: of an unknown kind")
+        bands = reader.sized() if has_bands else b""
         scales = decode_scales(reader)
         reader.finish()
-        return cls(mapping, weights, scales)
+        return cls(mapping, weights, scales, bands)

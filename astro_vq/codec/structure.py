@@ -1,11 +1,21 @@
 """Which mappings from integers to values are worth trying for an image."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.quantize import LOOP, SPLIT, Mapping, default_mapping, make_palette
+from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid
+from astro_vq.codec.quantize import (
+    HIDDEN,
+    LOOP,
+    SPLIT,
+    Mapping,
+    default_mapping,
+    make_palette,
+    quantize_tile,
+)
 
 _COARSE = 8.0  # coarse steps per noise sigma of lossless floats
 _FEW_LEVELS = 0.5  # distinct values per pixel
@@ -16,6 +26,9 @@ _LOOP_SLACK = 0.01
 _USUAL = 0.99999
 _LARGEST_PALETTE = 1 << 17
 _MEDIAN_TO_SIGMA = 0.6745
+_MISSES = 0.05  # of pixels that may lie off a hidden grid
+_USUAL_STEP = 0.995
+_LARGEST_STRIDE = 2**20
 
 Values = npt.NDArray[Any]
 
@@ -55,6 +68,30 @@ def candidate_mappings(
         if _has_few_levels(good):
             mappings.append(make_palette(good))
     return mappings
+
+
+def hidden_mappings(
+    placed: Sequence[tuple[Values, tuple[int, int] | None]], grid: HiddenGrid, bound: float
+) -> list[Mapping]:
+    """Return mappings to a grid that values were quantised on, none if they do not lie on it.
+
+    The first is exact; the second, where the bound allows, takes the middle of so many indices
+    as lie within the bound, so that nothing is quantised twice.
+    """
+    exact = Mapping.hidden(grid)
+    misses = total = 0
+    for tile, place in placed:
+        there = np.isfinite(tile)
+        if grid.method == DITHER_2:
+            there &= tile != 0
+        mask = quantize_tile(tile, 0.0, exact.at(place)).exceptions.mask
+        misses += int(np.count_nonzero(mask & there))
+        total += int(np.count_nonzero(there))
+    if misses > _MISSES * total or not grid.scale.any():
+        return []
+    widest = float(np.quantile(grid.scale[grid.scale > 0], _USUAL_STEP, method="higher"))
+    half = int(min(bound / widest, _LARGEST_STRIDE))
+    return [exact, Mapping(HIDDEN, stride=2 * half + 1, palette=exact.palette)][: 1 + (half > 0)]
 
 
 def _loop_mapping(values: Values, bound: float) -> Mapping | None:

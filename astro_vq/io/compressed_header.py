@@ -110,6 +110,27 @@ def tile_height(cards: Sequence[bytes], shape: tuple[int, ...], where: str) -> i
     FormatError
         Tiles of no size, or not as many as the table has rows.
     """
+    tiles = tile_shape(cards, shape, where)
+    count = math.prod(
+        -(-length // tile) for length, tile in zip(reversed(shape), tiles, strict=True)
+    )
+    rows = card_io.integer_value(first_cards(cards).get("NAXIS2", b""))
+    if rows != count:
+        raise FormatError(
+            f"{where}: the image has {count} tiles, but its table has {rows} rows; "
+            "the header is damaged, fetch the file again"
+        )
+    return tiles[1] if len(tiles) > 1 else 1
+
+
+def tile_shape(cards: Sequence[bytes], shape: tuple[int, ...], where: str) -> tuple[int, ...]:
+    """Return the sides of a tile, *fastest* axis first.
+
+    Raises
+    ------
+    FormatError
+        Tiles of no size.
+    """
     first = first_cards(cards)
     tiles = []
     for axis, length in enumerate(reversed(shape), start=1):
@@ -118,13 +139,4 @@ def tile_height(cards: Sequence[bytes], shape: tuple[int, ...], where: str) -> i
         if value is None or value < 1:
             raise FormatError(f"{where}: ZTILE{axis} must be 1 or more; the header is damaged")
         tiles.append(min(value, length))
-    count = math.prod(
-        -(-length // tile) for length, tile in zip(reversed(shape), tiles, strict=True)
-    )
-    rows = card_io.integer_value(first.get("NAXIS2", b""))
-    if rows != count:
-        raise FormatError(
-            f"{where}: the image has {count} tiles, but its table has {rows} rows; "
-            "the header is damaged, fetch the file again"
-        )
-    return tiles[1] if len(tiles) > 1 else 1
+    return tuple(tiles)

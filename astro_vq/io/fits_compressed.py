@@ -26,6 +26,7 @@ from astro_vq.io.compressed_header import decompression_header, is_offset_plio, 
 from astro_vq.io.fits_pixels import plane_shape
 from astro_vq.io.fits_structure import DTYPES, Structure, first_cards
 from astro_vq.io.source import Source
+from astro_vq.io.tile_quantization import TileQuantization, read_quantization
 
 _BAND_BYTES = 128 * 2**20
 _PLIO_OFFSET = np.uint16(0x8000)
@@ -59,6 +60,11 @@ class CompressedImage:
         Where the data unit begins.
     where : str
         File and HDU, for messages.
+
+    Attributes
+    ----------
+    quantization : TileQuantization or None
+        How floats were quantised, if they were.
     """
 
     def __init__(
@@ -75,6 +81,9 @@ class CompressedImage:
         self._header = decompression_header(cards)
         self._data_offset = data_offset
         self._tile_height = tile_height(cards, structure.shape, where)
+        self.quantization: TileQuantization | None = read_quantization(
+            source, cards, structure, data_offset, where
+        )
         self._is_offset = is_offset_plio(first_cards(cards), structure)
         self._section: Any = None
         self._band: NDArray[Any] | None = None

@@ -18,6 +18,7 @@ from astro_vq.io.fits_compressed import CompressedImage
 from astro_vq.io.fits_pixels import check_window, plane_shape, read_window, to_physical
 from astro_vq.io.fits_structure import DTYPES, Kind, first_cards, read_structure, text_of
 from astro_vq.io.source import Source
+from astro_vq.io.tile_quantization import TileQuantization
 
 _CHUNK_BYTES = 2**20
 
@@ -191,6 +192,11 @@ class FitsHDU:
         return CompressedImage(
             self._source, self._cards, self._structure, self.data_offset, self.where
         )
+
+    @property
+    def quantization(self) -> TileQuantization | None:
+        """How the floats of a compressed image were quantised; None where they were not."""
+        return self._compressed.quantization if self.kind == "compressed-image" else None
 
     def read_stored(self, plane: int, ys: slice, xs: slice) -> NDArray[Any]:
         """Return stored values of a rectangle of a plane.

@@ -90,4 +90,4 @@ def test_golden_streams_decode_to_the_same_bits(row):
 
 def test_golden_streams_cover_the_coders():
     seen = {base64.b64decode(row["stream"])[0] for row in json.loads(GOLDEN.read_text())}
-    assert seen >= set(CODERS) - {2, 5}
+    assert seen >= set(CODERS) - {2, 5, 8}  # 8: see test_fpacked
