@@ -162,6 +162,7 @@ def report(
         fwhm=fwhm,
         radius=radius,
     )
+    _check_devices(settings.devices)
     sources = [file.path for file in find_inputs(images, batch)]
     if output is not None:
         _check_outputs(output, overwrite=overwrite)
@@ -215,12 +216,13 @@ def report_one(job: Job, *, settings: "ReportSettings", whole_page: bool, resume
         if trial["keeps_bound"] is False
         or (trial["fidelity"] == "lossless" and not trial["identical"])
     ]
-    problems += [
-        f"{trial['choice']}: {other['device']} wrote other bytes"
-        for trial in record["trials"]
-        for other in trial["devices"]
-        if not other["same_bytes"]
-    ]
+    for trial in record["trials"]:
+        for other in trial["devices"]:
+            what = f"{trial['choice']}: {other['device']}"
+            if not other["same_bytes"]:
+                problems.append(f"{what} wrote other bytes")
+            elif not other["same_pixels"] and trial["fidelity"] != "tokens":
+                problems.append(f"{what} decoded other pixels")
     return Done(record, record["notes"], problems)
 
 
@@ -233,6 +235,16 @@ def _parse_devices(text: str | None) -> tuple[str, ...]:
             param_hint="--devices",
         )
     return names
+
+
+def _check_devices(names: tuple[str, ...]) -> None:
+    """Refuse early a device that is not here."""
+    if {*names} <= {"auto", "cpu"}:
+        return
+    from astro_vq.training.devices import choose_device  # torch only when it is needed
+
+    for name in names:
+        choose_device(name)
 
 
 def _check_outputs(page: Path, *, overwrite: bool) -> None:

@@ -40,17 +40,26 @@ def background_map(image: NDArray[Any], *, box: int = _BOX) -> FloatArray:
     empty = np.isnan(values).mean(-1) > 0.5
     values[empty] = level
     for _ in range(5):
-        middle = np.nanmedian(values, -1, keepdims=True)
-        spread = 1.4826 * np.nanmedian(np.abs(values - middle), -1, keepdims=True)
+        middle = _row_medians(values)[..., None]
+        spread = 1.4826 * _row_medians(np.abs(values - middle))[..., None]
         values[np.abs(values - middle) > 3 * np.maximum(spread, 1e-300)] = np.nan
         values[np.isnan(values).all(-1)] = level
-    mesh = np.nanmedian(values, -1)
+    mesh = _row_medians(values)
     around = ndimage.median_filter(mesh, 3, mode="nearest")
-    spread = 1.4826 * np.nanmedian(np.abs(values - mesh[..., None]), -1)
+    spread = 1.4826 * _row_medians(np.abs(values - mesh[..., None]))
     mesh = np.where(np.abs(mesh - around) > 2 * np.median(spread), around, mesh)  # on an object
     rows = _interpolation((np.arange(image.shape[0]) + 0.5) / height - 0.5, shape[0])
     columns = _interpolation((np.arange(image.shape[1]) + 0.5) / width - 0.5, shape[1])
     return np.asarray(rows @ mesh @ columns.T, dtype=np.float64)
+
+
+def _row_medians(values: FloatArray) -> FloatArray:
+    """Return medians along the last axis, NaN left out; every row holds a number."""
+    ordered = np.sort(values, axis=-1)  # NaN comes last
+    count = np.count_nonzero(~np.isnan(values), axis=-1)[..., None]
+    low = np.take_along_axis(ordered, (count - 1) // 2, -1)
+    high = np.take_along_axis(ordered, count // 2, -1)
+    return np.asarray(((low + high) / 2)[..., 0], dtype=np.float64)
 
 
 def _interpolation(places: FloatArray, count: int) -> FloatArray:

@@ -52,30 +52,65 @@ def detect_sources(
     -------
     Detections
     """
-    smooth = _smooth(image, field)
+    smooth = smooth_image(image, field)
     if noise is None:
-        noise = _noise_of(smooth, field)
+        noise = smoothed_noise(smooth, field)
+    return find_maxima(smooth, field, noise=noise, threshold=threshold, max_sources=max_sources)
+
+
+def find_maxima(
+    smooth: FloatArray, field: Field, *, noise: float, threshold: float, max_sources: int
+) -> Detections:
+    """Find significant local maxima of an image that is smooth already.
+
+    Parameters
+    ----------
+    smooth : ndarray, shape (H, W)
+        What `smooth_image` gave.
+    field : Field
+        Width of point sources.
+    noise, threshold, max_sources
+        See `detect_sources`.
+    """
     if not noise > 0:
         return Detections(np.empty(0), np.empty(0), np.empty(0))
-    size = 2 * max(1, round(field.fwhm / 2)) + 1
-    top = (smooth >= threshold * noise) & (smooth == ndimage.maximum_filter(smooth, size))
-    labels, number = ndimage.label(top, np.ones((3, 3)))  # a flat top counts once
-    if number == 0:
+    reach = max(1, round(field.fwhm / 2))
+    rows, columns = _local_maxima(smooth, threshold * noise, reach)
+    if rows.size == 0:
         return Detections(np.empty(0), np.empty(0), np.empty(0))
-    rows, columns = np.nonzero(top)
-    _, first = np.unique(labels[rows, columns], return_index=True)
+    first = _first_of_flat_tops(rows, columns, smooth.shape)
     y, x = rows[first], columns[first]
     snr = smooth[y, x] / noise
     order = np.argsort(-snr, kind="stable")[:max_sources]
     return Detections(x[order].astype(np.float64), y[order].astype(np.float64), snr[order])
 
 
-def smoothed_noise(image: NDArray[Any], field: Field) -> float:
-    """Return the noise of the image smoothed as `detect_sources` does; 0 for a constant one."""
-    return _noise_of(_smooth(image, field), field)
+def _local_maxima(
+    smooth: FloatArray, lowest: float, reach: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return pixels from `lowest` on that nothing in the square around them exceeds."""
+    rows, columns = np.nonzero(smooth >= lowest)
+    padded = np.pad(smooth, reach, constant_values=-np.inf)
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            around = padded[rows + reach + dy, columns + reach + dx]
+            kept = smooth[rows, columns] >= around
+            rows, columns = rows[kept], columns[kept]
+    return rows, columns
 
 
-def _noise_of(smooth: FloatArray, field: Field) -> float:
+def _first_of_flat_tops(
+    rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]
+) -> NDArray[np.intp]:
+    """Return one index for each group of pixels that touch: a flat top counts once."""
+    top = np.zeros(shape, dtype=bool)
+    top[rows, columns] = True
+    labels, _ = ndimage.label(top, np.ones((3, 3)))
+    return np.asarray(np.unique(labels[rows, columns], return_index=True)[1])
+
+
+def smoothed_noise(smooth: FloatArray, field: Field) -> float:
+    """Return the noise of an image that `smooth_image` gave; 0 for a constant one."""
     noise = sky_statistics(smooth, max_samples=STATISTICS_SAMPLES).sigma
     if field.is_counts:  # mostly zero: a few counts together are no source yet
         counts = max(float(field.background.mean()), 0.0)
@@ -84,14 +119,18 @@ def _noise_of(smooth: FloatArray, field: Field) -> float:
     return noise
 
 
-def _smooth(image: NDArray[Any], field: Field) -> FloatArray:
-    values = np.asarray(image, dtype=np.float64) - field.background
-    valid = np.isfinite(values)
+def smooth_image(image: NDArray[Any], field: Field) -> FloatArray:
+    """Return an image less its background, smoothed with its point spread function.
+
+    NaN and inf count as background, and are 0 in the result.
+    """
+    values = np.asarray(image - field.background, dtype=np.float64)
+    missing = ~np.isfinite(values)
+    values[missing] = 0.0
     width = field.fwhm / FWHM_PER_SIGMA
-    smooth = ndimage.gaussian_filter(np.where(valid, values, 0.0), width, mode="constant")
-    if not valid.all():
-        smooth[~valid] = 0.0
-    return np.asarray(smooth, dtype=np.float64)
+    ndimage.gaussian_filter(values, width, mode="constant", output=values)
+    values[missing] = 0.0
+    return values
 
 
 def match_sources(

@@ -192,14 +192,16 @@ def residual_statistics(
     if values.size == 0 or not np.any(values):
         return ResidualStatistics(0, 0, 0, 0, 0, 0, 0, 0)
     mean = float(values.mean())
-    variance = float(np.mean(np.square(values - mean)))
-    squares = float(np.mean(np.square(values)))
-    centred = np.where(valid, residual - mean, 0.0)
+    deviation = values - mean
+    second = np.square(deviation)
+    variance = float(second.mean())
+    squares = variance + mean**2
     skewness = kurtosis = 0.0
     if variance > 0:
-        second = np.square(values - mean)
-        skewness = float(np.mean(second * (values - mean)) / variance**1.5)
-        kurtosis = float(np.mean(np.square(second)) / variance**2) - 3
+        skewness = float(np.dot(second, deviation)) / values.size / variance**1.5
+        kurtosis = float(np.dot(second, second)) / values.size / variance**2 - 3
+    centred = np.zeros(residual.shape)
+    centred[valid] = deviation
     return ResidualStatistics(
         mean=mean,
         rms=math.sqrt(squares),
@@ -225,11 +227,11 @@ def residual_in_sigma(original: NDArray[Any], decoded: NDArray[Any], sigma: floa
 def _pair_correlation(
     first: FloatArray, second: FloatArray, one: NDArray[np.bool_], other: NDArray[np.bool_]
 ) -> float:
-    both = one & other
-    power = math.sqrt(
-        float(np.sum(np.square(first[both]))) * float(np.sum(np.square(second[both])))
-    )
-    return float(np.sum(first[both] * second[both])) / power if power > 0 else 0.0
+    """Return the correlation of pairs where both are valid; values are 0 where they are not."""
+    products = float(np.einsum("ij,ij->", first, second))
+    power = float(np.einsum("ij,ij,ij->", first, first, other))
+    power *= float(np.einsum("ij,ij,ij->", second, second, one))
+    return products / math.sqrt(power) if power > 0 else 0.0
 
 
 def _rank_correlation(image: NDArray[Any], residual: FloatArray) -> float:

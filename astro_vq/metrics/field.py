@@ -14,7 +14,7 @@ from astro_vq.metrics.distortion import middle_part
 from astro_vq.metrics.measurement import measure_sources
 from astro_vq.metrics.source_types import FWHM_PER_SIGMA, STATISTICS_SAMPLES, Field
 
-_COVARIANCE_SIDE = 1024  # pixels on a side of the part that its covariance is measured on
+_COVARIANCE_SIDE = 768  # pixels on a side of the part that its covariance is measured on
 _GUESS_FWHM = 2.5
 _FWHM_LIMITS = (1.4, 12.0)
 

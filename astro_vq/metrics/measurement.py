@@ -45,17 +45,22 @@ def measure_sources(
         return Measurements(*(np.empty(0) for _ in Measurements._fields))
     values = np.asarray(image, dtype=np.float64) - field.background
     values[~np.isfinite(values)] = np.nan
+    filled = np.nan_to_num(values)
+    padded = np.pad(values, stamp_reach(field), constant_values=np.nan)
     pieces = [
-        _measure_some(values, field, x[start : start + _CHUNK], y[start : start + _CHUNK])
+        _measure_some(filled, padded, field, x[start : start + _CHUNK], y[start : start + _CHUNK])
         for start in range(0, x.size, _CHUNK)
     ]
     return Measurements(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
 
-def _measure_some(values: FloatArray, field: Field, x: FloatArray, y: FloatArray) -> Measurements:
+def _measure_some(
+    filled: FloatArray, padded: FloatArray, field: Field, x: FloatArray, y: FloatArray
+) -> Measurements:
+    """Measure sources on an image with 0 where missing, and the same with NaN and a border."""
     aperture = CircularAperture(np.column_stack([x, y]), r=field.radius)
-    flux = np.atleast_1d(np.asarray(aperture.do_photometry(np.nan_to_num(values))[0], np.float64))
-    stamps, grid_x, grid_y = _cut_stamps(values, field, x, y)
+    flux = np.atleast_1d(np.asarray(aperture.do_photometry(filled)[0], np.float64))
+    stamps, grid_x, grid_y = _cut_stamps(padded, field, x, y)
     usable = np.asarray(np.isfinite(stamps).all((1, 2)), dtype=bool)
     stamps = np.where(usable[:, None, None], stamps, 0.0)
     width = field.fwhm / FWHM_PER_SIGMA
@@ -106,11 +111,10 @@ def stamp_reach(field: Field) -> int:
 
 
 def _cut_stamps(
-    values: FloatArray, field: Field, x: FloatArray, y: FloatArray
+    padded: FloatArray, field: Field, x: FloatArray, y: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return stamps (N, S, S) around positions, NaN beyond the borders, and pixel coordinates."""
     reach = stamp_reach(field)
-    padded = np.pad(values, reach, constant_values=np.nan)
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     steps = np.arange(-reach, reach + 1)
     rows = row[:, None, None] + steps[None, :, None]

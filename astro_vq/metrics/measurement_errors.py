@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from photutils.aperture import CircularAperture
-from scipy import signal
+from scipy import fft
 
 from astro_vq.metrics.measurement import stamp_reach
 from astro_vq.metrics.source_types import FWHM_PER_SIGMA, Field, FloatArray, Measurements
@@ -86,11 +86,12 @@ def noise_of_weights(weights: FloatArray, field: Field) -> float:
     field : Field
         Whose covariance holds; lags beyond it count as uncorrelated.
     """
-    lag = field.covariance.shape[0] // 2
-    padded = np.pad(weights, lag)
-    pairs = signal.fftconvolve(padded, weights[::-1, ::-1], mode="valid")
-    if pairs.shape != field.covariance.shape:
+    if weights.ndim != 2:
         raise ValueError(f"weights must be two-dimensional, got shape {weights.shape}")
+    lag = field.covariance.shape[0] // 2
+    size = (weights.shape[0] + lag, weights.shape[1] + lag)
+    products = fft.irfft2(np.abs(fft.rfft2(weights, size)) ** 2, size)  # sums of pairs by lag
+    pairs = np.roll(products, lag, (0, 1))[: 2 * lag + 1, : 2 * lag + 1]
     variance = float(np.sum(pairs * field.covariance))
     white = float(np.sum(weights**2)) * float(field.covariance[lag, lag])
     return math.sqrt(max(variance, 0.01 * white))  # a measured covariance may be indefinite

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.metrics.detection import detect_sources, match_sources, smoothed_noise
+from astro_vq.metrics.detection import (
+    detect_sources,
+    find_maxima,
+    match_sources,
+    smooth_image,
+    smoothed_noise,
+)
 from astro_vq.metrics.field import prepare_field
 from astro_vq.metrics.measurement import measure_sources
 from astro_vq.metrics.measurement_errors import measurement_errors
@@ -169,8 +175,9 @@ def make_catalogue(
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, got {threshold}")
     field = prepare_field(image, fwhm=fwhm, radius=radius, is_counts=is_counts)
-    noise = smoothed_noise(image, field)
-    peaks = detect_sources(image, field, threshold=threshold, max_sources=_MOST_PEAKS, noise=noise)
+    smooth = smooth_image(image, field)
+    noise = smoothed_noise(smooth, field)
+    peaks = find_maxima(smooth, field, noise=noise, threshold=threshold, max_sources=_MOST_PEAKS)
     found = Detections(*(column[:max_sources] for column in peaks))
     first = measure_sources(image, field, found.x, found.y)
     x = np.where(np.isfinite(first.x), first.x, found.x)

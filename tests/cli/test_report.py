@@ -106,6 +106,22 @@ def test_devices_are_compared_byte_by_byte(image, tmp_path):
     assert "Devices" in (tmp_path / "r.html").read_text()
 
 
+def test_a_device_that_is_not_here_is_refused_before_any_work(image, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    done = run(image, "--lossless", "-o", tmp_path / "r.html", "--devices", "cpu,cuda")
+    assert done.exit_code == 1
+    assert "device cuda is not to be had here; use --device auto or cpu" in done.stderr
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_device_that_writes_other_bytes_fails(image, tmp_path, monkeypatch):
+    digests = iter([b"1", b"2", b"3", b"2"])
+    monkeypatch.setattr("astro_vq.report.trial._digest", lambda _: next(digests))
+    done = run(image, "--lossless", "-o", tmp_path / "r.html", "--devices", "cpu,cpu")
+    assert done.exit_code == 1
+    assert "lossless: cpu wrote other bytes" in done.stderr
+
+
 def test_two_images_share_one_page_when_asked(image, tmp_path):
     other = write_image(tmp_path / "other.fits", 1)
     done = run(image, other, "--lossless", "-o", tmp_path / "r.html")

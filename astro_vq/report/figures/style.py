@@ -4,10 +4,13 @@ import base64
 import io
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 LINES = ("-", "--", "-.", ":")
@@ -26,11 +29,15 @@ def to_data_uri(figure: Figure, *, dpi: int = 110, photograph: bool = False) -> 
     photograph : bool
         Whether it is full of noise: WebP of high quality, a fifth of the size of the PNG.
     """
+    figure.set_dpi(dpi)
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
+    canvas.draw()  # `savefig` would draw twice: once to measure, once to keep
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     buffer = io.BytesIO()
     if photograph:
-        figure.savefig(buffer, format="webp", dpi=dpi, pil_kwargs={"quality": 90, "method": 2})
+        image.save(buffer, "WEBP", quality=90, method=2)
     else:
-        figure.savefig(buffer, format="png", dpi=dpi)
+        image.save(buffer, "PNG")
     kind = "webp" if photograph else "png"
     return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()
 
