@@ -13,7 +13,7 @@ from typing import Any
 
 from astro_vq.errors import AstroVQWarning, DataError
 
-READ_AHEAD = 2**15
+READ_AHEAD = 2**14
 """Least bytes of a request that was not announced."""
 
 LARGEST_GAP = 2**14

@@ -13,7 +13,7 @@ from range_server import serving
 
 import astro_vq
 from astro_vq.errors import AstroVQWarning, DataError, FormatError
-from astro_vq.io.remote import merge_ranges
+from astro_vq.io.remote import READ_AHEAD, merge_ranges
 
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
@@ -57,7 +57,7 @@ def test_a_section_of_a_url_reads_few_bytes_in_few_requests(server, packed):
         assert np.array_equal(part, PIXELS[100:164, 200:264])
         assert opening <= 3  # the start, and the header of the second image
         assert len(server.requests) - opening <= 3  # side information; tiles of two strips
-        assert server.bytes_sent < 3 * 2**15 + 2 * 2 * 128 * 128 * 2 + 2**14 < len(packed) / 2
+        assert server.bytes_sent < 3 * READ_AHEAD + 2 * 2 * 128 * 128 * 2 + 2**14 < len(packed) / 2
         sent = server.bytes_sent
         assert np.array_equal(file.section[101:150, 201:250], PIXELS[101:150, 201:250])
         assert server.bytes_sent == sent  # kept
