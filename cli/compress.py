@@ -20,13 +20,14 @@ from .batch import (
 from .batch_options import BatchOptions, batch_options, require_manifest
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, parse_max_error, pass_console, verbosity_options
+from .streams import STDIN, Source, SourceParam, is_streamed, run_streamed
 
 if TYPE_CHECKING:
     from astro_vq.codec.compress import CompressionResult
 
 
 @click.command(epilog="The .avq file is itself a FITS file; astro-vq info shows what is inside.")
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=SourceParam(urls=False))
 @option(
     "output",
     help="Compressed file to write (default: the image's name and .avq, such as m31.fits.avq).",
@@ -84,7 +85,7 @@ if TYPE_CHECKING:
 @pass_console
 def compress(
     console: Console,
-    images: tuple[Path, ...],
+    images: tuple[Source, ...],
     *,
     output: Path | None,
     output_dir: Path | None,
@@ -109,7 +110,7 @@ def compress(
     otherwise, integer images are kept lossless, and floating point images to 1/32 of the noise of
     their sky (0.03125sigma). Bounds are in the unit of the image; bits per pixel and ratio count
     the whole file that is written. Files that are found in a folder lie in the same folders below
-    that of -O as below theirs.
+    that of -O as below theirs. IMAGE may be - for stdin; that, or what has -o -, goes to stdout.
 
     \b
     Examples:
@@ -117,6 +118,7 @@ def compress(
       astro-vq compress night/*.fits -O packed --max-error 0.125sigma -j 4
       astro-vq compress survey/ -O packed -j 8 --manifest run.jsonl --resume
       astro-vq compress raw/ -O archive --lossless --delete-input
+      astro-vq compress - --lossless < m31.fits > m31.fits.avq
     """  # noqa: D301 - click reads the character \b
     chosen = [
         flag
@@ -140,12 +142,6 @@ def compress(
             "to be within its bound is deleted"
         )
     require_manifest(batch)
-    planned = plan_jobs(
-        find_inputs(images, batch),
-        lambda name: f"{unpacked_name(name)}.avq",
-        output=output,
-        output_dir=output_dir,
-    )
     settings: dict[str, Any] = {
         "model": model,
         "fidelity": chosen[0].removeprefix("--") if chosen else None,
@@ -161,6 +157,24 @@ def compress(
         verify="lossless" if verify is None else verify,
         delete_input=delete_input,
         **settings,
+    )
+    if is_streamed(images, output):
+        if delete_input:
+            raise click.UsageError("--delete-input needs images and outputs that are local files")
+        run_streamed(
+            work,
+            images,
+            output,
+            batch,
+            console,
+            name_of=compressed_name,
+            output_dir=output_dir,
+            label="compress",
+            show=None if as_json else console.row_printer(compression_table(len(STDIN)), row_of),
+        )
+        return
+    planned = plan_jobs(
+        find_inputs(images, batch), compressed_name, output=output, output_dir=output_dir
     )
     table = compression_table(max(len(str(job.source)) for job in planned))
     report_outcomes(
@@ -178,6 +192,11 @@ def compress(
         label="compress",
         show=None if as_json else console.row_printer(table, row_of),
     )
+
+
+def compressed_name(name: str) -> str:
+    """Return the name of the compressed file."""
+    return f"{unpacked_name(name)}.avq"
 
 
 def compress_one(job: Job, *, overwrite: bool, **choices: Any) -> Done:  # noqa: ANN401

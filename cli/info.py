@@ -10,7 +10,7 @@ import astro_vq
 
 from .console import Column, Console, Table, format_bytes, format_number
 from .options import option, pass_console, verbosity_options
-from .streams import Source, SourceParam, opened
+from .streams import STDIN, STREAM, Source, SourceParam, opened
 
 
 @click.command()
@@ -32,6 +32,8 @@ def info(console: Console, file: Source, *, as_json: bool) -> None:
     """  # noqa: D301 - click reads the character \b
     with opened(file) as source, astro_vq.open(source) as compressed:
         about: dict[str, Any] = compressed.info()
+    if str(file) == STREAM:
+        about["file"] = STDIN
     if as_json:
         console.json(about)
         return

@@ -17,20 +17,31 @@ from .batch_options import BatchOptions
 from .console import Console
 
 STREAM = "-"
+STDIN = "<stdin>"
+"""What stdin is called in results and messages."""
 
 Source = Path | str
 """A file, `STREAM`, or a URL (always text)."""
 
 
 class SourceParam(click.Path):
-    """Type of an argument that may be a URL, which stays text; all else becomes a path."""
+    """Type of an argument that may be a URL, which stays text; all else becomes a path.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    urls : bool
+        Whether URLs are taken; without, they are wrong usage.
+    """
+
+    def __init__(self, *, urls: bool = True) -> None:
         super().__init__(path_type=Path, allow_dash=True)
+        self._urls = urls
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
         """Return a URL as it is, and a path of anything else."""
         if isinstance(value, str) and "://" in value:
+            if not self._urls:
+                self.fail(f"URLs cannot be read here: curl -s {value} | astro-vq ... -", param, ctx)
             return value
         return super().convert(value, param, ctx)
 
@@ -147,7 +158,7 @@ def _copy_to_stdout(file: BinaryIO) -> None:
 
 def _named(outcome: Outcome, source: Source, output: str | None) -> Outcome:
     """Return an outcome that calls streams by the names that the user gave them."""
-    shown = "<stdin>" if str(source) == STREAM else str(source)
+    shown = STDIN if str(source) == STREAM else str(source)
     result = dict(outcome.done.result)
     for key, name in (("input", shown), ("file", shown), ("output", output)):
         if key in result and name is not None:

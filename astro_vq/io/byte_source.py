@@ -82,7 +82,11 @@ class LocalFile:
             if self._closed:
                 raise ValueError(f"{self.name}: the file is closed")
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                try:
+                    self._descriptor = os.open(self._path, os.O_RDONLY)
+                except OSError as err:
+                    err.filename = self.name  # as it was given
+                    raise
                 self._release = weakref.finalize(self, os.close, self._descriptor)
             return self._descriptor
 

@@ -62,6 +62,18 @@ def test_a_file_goes_to_stdout_and_stdin_to_a_file(packed, original, tmp_path):
     assert "--overwrite" in again.stderr
 
 
+def test_compress_goes_from_stdin_to_stdout(original, tmp_path):
+    done = run("compress", "-", "--no-tokens", "--effort", "1", given=original)
+    assert done.exit_code == 0
+    assert done.stderr.splitlines()[1].split()[:2] == ["<stdin>", "lossless"]
+    assert run("decompress", "-", given=done.stdout_bytes).stdout_bytes == original
+    path = tmp_path / "a.fits"
+    path.write_bytes(original)
+    again = run("compress", str(path), "-o", "-", "--no-tokens", "--effort", "1", "--json")
+    assert json.loads(again.stderr)[0]["output_bytes"] == len(again.stdout_bytes)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.fits"]
+
+
 def test_what_fails_writes_nothing(packed):
     for given, said in [
         (packed[:4000], "cut off"),
@@ -75,7 +87,9 @@ def test_what_fails_writes_nothing(packed):
 
 
 def test_info_and_verify_read_stdin(packed):
-    assert "60 x 50" in run("info", "-", given=packed).stdout
+    shown = run("info", "-", given=packed).stdout
+    assert shown.startswith("file      <stdin>, ")
+    assert "60 x 50" in shown
     done = run("verify", "-", given=packed)
     assert done.exit_code == 0
     assert done.stdout.splitlines()[1].split()[:2] == ["<stdin>", "ok"]
@@ -108,6 +122,8 @@ def test_commands_take_urls(server, tmp_path, monkeypatch, original):
         (("decompress", "https://h/a.avq", "-O", "x", "-o", "y"), "not both"),
         (("decompress", "https://h/a", "--section", "0:1,0:1"), "give it with -o"),
         (("decompress", "-", "--manifest", "m.jsonl"), "need local files"),
+        (("compress", "https://h/a.fits"), "curl -s https://h/a.fits"),
+        (("compress", "-", "--delete-input"), "local files"),
         (("verify", "-", "--dask", "tcp://h:1"), "need local files"),
     ],
 )
