@@ -73,12 +73,14 @@ def sections(shape: tuple[int, ...], side: int, count: int) -> list[tuple[slice,
     ]
 
 
-def summary(rows: list[tuple[float, int, int]], size: int) -> dict[str, Any]:
+def summary(rows: list[tuple[float, float, int, int]], size: int) -> dict[str, Any]:
     """Return median and largest figures of seconds, bytes and requests."""
-    seconds, sizes, requests = (np.array(column) for column in zip(*rows, strict=True))
+    seconds, busy, sizes, requests = (np.array(column) for column in zip(*rows, strict=True))
     return {
         "seconds_median": float(np.median(seconds)),
         "seconds_largest": float(seconds.max()),
+        "processor_seconds_median": float(np.median(busy)),
+        "processor_seconds_largest": float(busy.max()),
         "bytes_median": int(np.median(sizes)),
         "bytes_largest": int(sizes.max()),
         "share_largest": float(sizes.max() / size),
@@ -96,21 +98,22 @@ def measure(path: Path, side: int, count: int, latency: float) -> dict[str, Any]
         expected = [file.section[place] for place in places]
     local = []
     for place, due in zip(places, expected, strict=True):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.process_time()
         source = CountingFile(path)
         with AvqFile(source) as file:
             part = file.section[place]
-        local.append((time.perf_counter() - start, source.bytes_read, source.reads))
+        times = time.perf_counter() - start, time.process_time() - before
+        local.append((*times, source.bytes_read, source.reads))
         assert np.allclose(part, due, equal_nan=True)
     remote = []
     with serving({"file.avq": path.read_bytes()}, latency=latency) as server:
         for place, due in zip(places, expected, strict=True):
             server.reset()
-            start = time.perf_counter()
+            start, before = time.perf_counter(), time.process_time()
             with astro_vq.open(server.url("file.avq")) as file:
                 part = file.section[place]
-            seconds = time.perf_counter() - start
-            remote.append((seconds, server.bytes_sent, len(server.requests) + 1))  # and HEAD
+            times = time.perf_counter() - start, time.process_time() - before
+            remote.append((*times, server.bytes_sent, len(server.requests) + 1))  # and HEAD
             assert np.allclose(part, due, equal_nan=True)
     return {
         "file": path.name,
@@ -145,7 +148,8 @@ def main() -> None:
             print(
                 f"{path.name} {where}: {found['bytes_largest']} bytes at most "
                 f"({100 * found['share_largest']:.3f} %), {found['requests_median']} requests, "
-                f"{found['seconds_median']:.3f} s, at most {found['seconds_largest']:.3f} s"
+                f"{found['seconds_median']:.3f} s, at most {found['seconds_largest']:.3f} s, "
+                f"processor at most {found['processor_seconds_largest']:.3f} s"
             )
     if choices.json:
         machine = {"machine": platform.machine(), "python": platform.python_version()}
