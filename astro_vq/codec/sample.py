@@ -17,6 +17,7 @@ from astro_vq.io.atomic import atomic_writer
 from astro_vq.models import VAE, zoo
 from astro_vq.priors.generate import draw_images
 from astro_vq.priors.storage import PRIOR_FILE, LoadedPrior, load_prior
+from astro_vq.priors.token_prior import token_shape
 
 SIZE = 64
 """Side of drawn images in pixels, where none is given and the model takes any."""
@@ -171,6 +172,7 @@ def _find_prior(
         folder = folder.parent
     if (folder / PRIOR_FILE).is_file():
         return load_prior(folder, model_hash=loaded.hash, device=device)
+    token_shape(loaded.model)  # says so where no prior can be had
     remedy = f"astro-vq train --prior {label}"
     if shipped is not None:
         remedy += " --fits-dir IMAGES -o DIR, then give --prior DIR"

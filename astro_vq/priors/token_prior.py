@@ -14,6 +14,9 @@ from astro_vq.priors.pixelcnn import MapShape, PixelCNN
 ROWS = 64
 """Rows of a large map that are computed at a time; never changes results."""
 
+LARGEST = 2**16
+"""Codes of all depths together, at most, that a position has a probability for."""
+
 
 class TokenPrior(nn.Module):
     """Probability of the token maps (B, K, h, w) of a model.
@@ -184,14 +187,31 @@ def build_prior(model: nn.Module, config: PriorConfig | None = None) -> TokenPri
     Raises
     ------
     ModelMismatchError
-        The model has no tokens.
+        See `token_shape`.
     """
-    config = config or PriorConfig()
+    shape, levels = token_shape(model)
+    return TokenPrior(shape, levels=levels, config=config or PriorConfig())
+
+
+def token_shape(model: nn.Module) -> tuple[MapShape, int]:
+    """Return codes and depth of each level of a model's tokens, and the number of levels.
+
+    Raises
+    ------
+    ModelMismatchError
+        The model has no tokens, or none that a PixelCNN is made for.
+    """
     if isinstance(model, VQVAE2):
-        return TokenPrior(MapShape(model.codes, model.bottom.depth), levels=2, config=config)
+        return MapShape(model.codes, model.bottom.depth), 2
     codes, depth = getattr(model, "codes", None), getattr(model, "depth", None)
     if not isinstance(codes, int) or not isinstance(depth, int):
         raise ModelMismatchError(
             f"a {type(model).__name__} has no tokens to learn the prior of; take a VQ-VAE"
         )
-    return TokenPrior(MapShape(codes, depth), levels=1, config=config)
+    if codes * depth > LARGEST:
+        raise ModelMismatchError(
+            f"a {type(model).__name__} with {depth} indices of {codes} codes at a position has "
+            f"too many for a PixelCNN (up to {LARGEST} in all), which is for dense maps; take a "
+            "VQ-VAE with one or a few codes a position: astro-vq train --model vqvae"
+        )
+    return MapShape(codes, depth), 1

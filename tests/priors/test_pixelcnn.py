@@ -154,5 +154,8 @@ def test_priors_are_built_for_models_with_tokens():
     assert (two.levels, two.depth) == (2, 5)
     with pytest.raises(ModelMismatchError, match="VAE has no tokens"):
         build_prior(build_model(ModelConfig(model="vae"), 1))
+    many = ModelConfig(quantizer="residual", depth=33, codes=2048)
+    with pytest.raises(ModelMismatchError, match="33 indices of 2048 codes"):
+        build_prior(build_model(many, 1))
     with pytest.raises(ModelMismatchError, match=r"\(B, 3, h, w\)"):
         prior.log_prob(torch.zeros(1, 1, 2, 2, dtype=torch.int64))
