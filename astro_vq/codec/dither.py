@@ -52,6 +52,11 @@ def tile_starts(tiles: Integers, seed: int) -> Integers:
     return np.asarray(_runs()[1][(tiles + seed - 1) % COUNT])
 
 
+def run_starts() -> Integers:
+    """Return where in the random numbers each run starts; there are as many runs as numbers."""
+    return _runs()[0]
+
+
 def dither_at(place: int, count: int) -> Floats:
     """Return `count` numbers of the long sequence from a place on; it begins again at its end."""
     numbers = random_numbers()

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.codec.container import Layout, TileGrid, pack_side
+from astro_vq.codec.find_grid import find_grid
 from astro_vq.codec.header import StoredHeader
-from astro_vq.codec.hidden_grid import known_grid
+from astro_vq.codec.hidden_grid import HiddenGrid, known_grid
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.pixels import PixelSpec, encode_tiles, fit_shared
 from astro_vq.codec.placing import spanned
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _WIDE_BYTES = 2**30
 _SHARED_PIXELS = 2**20
+_SEARCHING = 3  # from this effort on encoders search for what fpack did to plain floats
 
 
 class SourceImage(Protocol):
@@ -164,13 +166,26 @@ class ImageEncoder:
             return b""
         numbers = sample_numbers(grid, _SHARED_PIXELS)
         tiles = [read_tile(image, grid.tile(number)) for number in numbers]
+        hidden = known_grid(image.quantization, tiles)
+        if hidden is None and spec.is_float:
+            hidden = self._find_grid(image, grid)
         return fit_shared(
             tiles,
             spec,
             effort=self._effort,
-            grid=known_grid(image.quantization, tiles),
+            grid=hidden,
             places=[_place(grid, number) for number in numbers],
         )
+
+    def _find_grid(self, image: SourceImage, grid: TileGrid) -> HiddenGrid | None:
+        """Return the grid that floats lie on because they were fpacked once, if they were."""
+        if grid.planes != 1 or self._effort < _SEARCHING or image.quantization is not None:
+            return None
+
+        def read(first: int, stop: int) -> NDArray[Any]:
+            return image.read_stored(0, slice(first, stop), slice(0, grid.width))
+
+        return find_grid(read, grid.height, grid.width)
 
     def _make_tokens(
         self, image: SourceImage, info: ImageHeader, grid: TileGrid

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from astro_vq.codec.find_grid import find_grid
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles, fit_shared
 
 CROP = 1200
@@ -61,12 +62,17 @@ def measure_ours(image: np.ndarray, bound: float, effort: int, repeat: int) -> d
     """Return size, times and the coders that were used, after a checked round trip."""
     spec = PixelSpec(image.dtype.name, bound)
     tiles = cut_tiles(image)
+    h, w = image.shape
+    places = [(y, x) for y in range(0, h, TILE) for x in range(0, w, TILE)]
     encode_s, decode_s = [], []
     for _ in range(repeat):
         start = time.perf_counter()
-        shared = fit_shared(tiles, spec, effort=effort)
+        grid = None
+        if image.dtype == np.float32 and effort > 2:
+            grid = find_grid(lambda first, stop: image[first:stop], h, w)
+        shared = fit_shared(tiles, spec, effort=effort, grid=grid, places=places)
         fit_s = time.perf_counter() - start
-        streams = encode_tiles(tiles, spec, shared=shared, effort=effort)
+        streams = encode_tiles(tiles, spec, shared=shared, effort=effort, places=places)
         encode_s.append(time.perf_counter() - start)
         start = time.perf_counter()
         decoded = decode_tiles(streams, [t.shape for t in tiles], spec, shared=shared)
