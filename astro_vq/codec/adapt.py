@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, Spec
 from astro_vq.codec.fit_scales import fit_scale_model
-from astro_vq.codec.fitted import reconstruct
+from astro_vq.codec.fitted import FittedPlanes, reconstruct
 from astro_vq.codec.hidden_grid import HiddenGrid
 from astro_vq.codec.lattice import KINDS, Phase, count_levels
 from astro_vq.codec.planes import Plane, middle
@@ -17,7 +17,7 @@ from astro_vq.codec.predict import choose_weights, sample_phase
 from astro_vq.codec.quantize import HIDDEN, LOOP, SPLIT, Mapping, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.structure import candidate_mappings, hidden_mappings
-from astro_vq.codec.transformed import fit_transform
+from astro_vq.codec.transformed import TransformedPlanes, fit_transform
 
 _FITTED_LEVELS = 4  # coarser ones hold too few pixels to pay for their weights
 # by effort: pixels of tiles to fit to, pixels of a phase, rounds of fits in a loop
@@ -26,6 +26,7 @@ _SCALED_LEVELS = 4  # with scale models of their own, where they pay
 _SAMPLE = (5_000, 12_000, 24_000)
 _LOOP_ROUNDS = (0, 1, 2)
 _FAST = 2
+_WIDER = 0.97
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
 
 Placed = tuple[npt.NDArray[Any], tuple[int, int] | None]
@@ -48,8 +49,8 @@ def fit_side_information(
     mappings = candidate_mappings(list(tiles), spec.bound, spec.blank, thorough=thorough)
     if grid is not None:
         mappings = [*hidden_mappings(placed, grid, spec.bound), *mappings]
-        if mappings[0].kind == HIDDEN and not spec.bound:
-            mappings = mappings[:1]
+        if mappings[0].kind == HIDDEN and grid.usual_step >= _WIDER * 2 * spec.bound:
+            mappings = mappings[:1]  # exact, and yet no finer than the bound asks for
     if len(mappings) == 1:
         return _fit_mapping(placed, mappings[0], spec, effort)
     choices = [_fit_mapping(placed, mapping, spec, effort) for mapping in mappings]
@@ -92,7 +93,16 @@ def _fit_mapping(placed: Sequence[Placed], mapping: Mapping, spec: Spec, effort:
     planes = [_plane(tile, mapping.at(at), spec) for tile, at in placed]
     bands = b"" if mapping.kind in (LOOP, SPLIT) else fit_transform(planes)
     shared = _fit_planes(planes, mapping, effort)
-    return dataclasses.replace(shared, bands=bands) if bands else shared
+    if not bands:
+        return shared
+    both = dataclasses.replace(shared, bands=bands)
+    sample = planes[len(planes) // 2 : len(planes) // 2 + 1]
+    sizes = [
+        coder.encode(sample, both, effort)[0] for coder in (TransformedPlanes(), FittedPlanes())
+    ]
+    if sizes[0] is None or (sizes[1] is not None and len(sizes[1]) < len(sizes[0])):
+        return shared
+    return both
 
 
 def _fit_planes(planes: Sequence[Plane], mapping: Mapping, effort: int) -> Shared:

@@ -131,14 +131,23 @@ class MappedCoder:
         Encoders try it from this effort on.
     leads : bool
         Encoders try it on every tile and before others.
+    settles : bool
+        Where it applies, the others need not be tried.
     """
 
     def __init__(
-        self, coder_id: int, planes: PlaneCoder, *, effort: int = 1, leads: bool = False
+        self,
+        coder_id: int,
+        planes: PlaneCoder,
+        *,
+        effort: int = 1,
+        leads: bool = False,
+        settles: bool = False,
     ) -> None:
         self.id = coder_id
         self.effort = effort
         self.leads = leads
+        self.settles = settles
         self._planes = planes
 
     def estimate(self, tile: QuantizedTile, shared: Shared) -> float:
@@ -234,11 +243,11 @@ THOROUGH = 7
 """From this effort on every coder is tried on every tile, whatever its estimate."""
 
 MAPPED_CODERS = (
+    MappedCoder(8, TransformedPlanes(), leads=True, settles=True),
     MappedCoder(6, FittedPlanes(), leads=True),
     MappedCoder(2, PredictedPlanes()),
     MappedCoder(4, PackedPlanes()),
     MappedCoder(7, DifferencedPlanes(), effort=3),
-    MappedCoder(8, TransformedPlanes(), leads=True),
 )
 """Coders that take quantised tiles; id 5 was never in a release and stays free."""
 

@@ -21,6 +21,7 @@ from astro_vq.codec.find_steps import (
     search_place,
     search_step,
     sky_of,
+    snap_null_zero,
     snap_step,
 )
 from astro_vq.codec.hidden_grid import DITHER_1, DITHER_2, HiddenGrid
@@ -31,6 +32,7 @@ _SAME = 1e-5  # steps of rows of one tile agree so well
 _MULTIPLE = 2e-3  # of a step: how near to a multiple of it a zero is
 _MISSES = 0.05
 _TRIED_TILES = 8
+_FAR = 2.0**30  # steps: zeros so far away are those of fpack with integers for missing pixels
 _STARTS = (0.5, 0.33, 0.6, 0.2, 0.75)  # rows to begin a search at
 _FEWEST_ROWS = 8
 _FEWEST_PIXELS = 10_000
@@ -200,7 +202,7 @@ def _fill(
         return None
     centre = float(np.median(middles)) if tall == 1 else None
     if centre is not None:  # a zero may be any multiple of the step: one that costs nothing
-        whole = scale > 0
+        whole = (scale > 0) & (np.abs(zero) < _FAR * scale)
         whole[whole] = zero[whole] % scale[whole] == 0
         zero[whole] = np.rint(centre / scale[whole]) * scale[whole]
     method = DITHER_2 if zeros else DITHER_1
@@ -218,10 +220,10 @@ def _settle(
     if min(found.phase, 1 - found.phase) < _MULTIPLE:
         step = snap_step(line, shift, step)
     else:
-        zero = found.phase * step
+        step, zero = snap_null_zero(line, shift, step, found.phase * step)
     values, moves = line[there].astype(np.float64), shift[there]
     index = np.rint((values - zero) / step - 0.5 + moves)
-    lowest = float(index.min())
+    lowest = float(index.min()) if abs(zero) < _FAR * step else 0.0
     zero += lowest * step
     restored = (((index - lowest) - moves) + 0.5) * step + zero
     return step, zero, int(np.count_nonzero(restored.astype(line.dtype) == line[there]))

@@ -27,6 +27,8 @@ _RANGES = ((0.9, 1.1), (0.5, 2.0))
 _ROUNDS = 12
 _CLEAR = 0.2  # of a step: how far from the lattice a pixel may lie in a fit
 _DIGITS = (0, 2, -2, 4, -4, 6, -6, 1, -1, 3, -3, 5, -5)
+_ULPS = (0, 1, -1, 2, -2, 3, -3, 4, -4, 6, -6)
+FIRST_INDEX = -2147483637.0
 _SNAPPED = 256  # pixels that a step is tried on first
 _MEDIAN_TO_SIGMA = 0.6745
 
@@ -205,11 +207,7 @@ def snap_step(line: npt.NDArray[np.floating], shift: Floats, step: float) -> flo
     there = np.isfinite(line) & (line != 0)
     values, moves = line[there].astype(np.float64), shift[there]
     wanted = line[there]
-    candidates = [step]
-    for factor in FACTORS:  # tiles of many rows take the mean of two: half of a last digit
-        noise = float(np.float32(step / factor))
-        half = float(np.spacing(np.float32(noise))) / 2
-        candidates += [(noise + n * half) * factor for n in _DIGITS]
+    candidates = near_steps(step)
     some = slice(None, None, max(1, values.size // _SNAPPED))
     best, most = step, -1
     for candidate in candidates:
@@ -220,6 +218,45 @@ def snap_step(line: npt.NDArray[np.floating], shift: Floats, step: float) -> flo
                 return candidate
         if hits > most:
             best, most = candidate, hits
+    return best
+
+
+def near_steps(step: float) -> list[float]:
+    """Return a measured step and those of fpack next to it, nearest first."""
+    candidates = [step]
+    for factor in FACTORS:  # tiles of many rows take the mean of two: half of a last digit
+        noise = float(np.float32(step / factor))
+        half = float(np.spacing(np.float32(noise))) / 2
+        candidates += [(noise + n * half) * factor for n in _DIGITS]
+    return candidates
+
+
+def snap_null_zero(
+    line: npt.NDArray[np.floating], shift: Floats, step: float, zero: float
+) -> tuple[float, float]:
+    """Return step and zero of a tile in which some integers stand for themselves.
+
+    There fpack puts the zero 2**31 steps away, so that float64 rounds to what float32 can show.
+    """
+    there = np.flatnonzero(np.isfinite(line) & (line != 0))
+    there = there[:: max(1, there.size // _SNAPPED)]
+    values, moves, wanted = line[there].astype(np.float64), shift[there], line[there]
+    index = np.rint((values - zero) / step - 0.5 + moves)
+    index -= index.min()
+    best, most = (step, zero), -1
+    for candidate in near_steps(step):
+        least = float(np.mean(values - ((index - moves) + 0.5) * candidate))
+        for first in (0.0, 1.0, -1.0):
+            products = ((index + (first + FIRST_INDEX) - moves) + 0.5) * candidate
+            middle = least - first * candidate - candidate * FIRST_INDEX
+            unit = float(np.spacing(middle))
+            for n in _ULPS:
+                found = middle + n * unit
+                hits = np.count_nonzero((products + found).astype(line.dtype) == wanted)
+                if hits > most:
+                    best, most = (candidate, found), int(hits)
+                if most == wanted.size:
+                    return best
     return best
 
 

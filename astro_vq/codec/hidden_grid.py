@@ -26,6 +26,10 @@ _NOISE_FACTORS = (0.6052697, 1.0483579, 0.1772048)
 """fpack takes the step to be a float32 times one of these, over a power of two."""
 
 _OTHER = 3  # a scale that is none of these
+_MIXED = 4  # tiles of more than one class
+_WHOLE, _LEAST, _PLAIN = range(3)  # zeros: multiples of the step, see `null_zero`, others
+_FIRST_INDEX = -2147483637.0  # of fpack, which keeps the ten below for missing pixels and zeros
+_FAR = 2.0**30
 _LARGEST_SIDE = 2**31
 _LARGEST_TABLE = 2**26
 _LARGEST_ZERO = 2.0**52
@@ -117,6 +121,12 @@ class HiddenGrid:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             real = np.rint((self.centre - self.zero) / self.scale)
         return np.where(np.abs(real) < _LARGEST_ZERO, real, 0).astype(np.int64)
+
+    @property
+    def usual_step(self) -> float:
+        """Median of the steps of tiles, 0 if there are none."""
+        known = self.scale[self.scale > 0]
+        return float(np.median(known)) if known.size else 0.0
 
     def steps(self, row: int, column: int, shape: tuple[int, int]) -> Steps:
         """Return steps of a rectangle.
@@ -242,24 +252,14 @@ def _pack_scales(scale: Floats) -> bytes:
         fits = (kind == _OTHER) & (noise.astype(np.float64) * factor == scale) & (scale > 0)
         kind[fits], short[fits] = i, noise[fits]
     rest = scale[kind == _OTHER]
-    single = bool(kind.size) and bool((kind == kind[0]).all())
-    kinds = b"" if single else pack_fields(kind, np.full(kind.size, 2))
-    head = bytes([int(kind[0]) if single else _OTHER + 1])
-    out = head + sized(kinds)
+    out = _pack_kinds(kind)
     for numbers in (short[kind != _OTHER], rest):
         out += sized(_pack_floats(numbers))
     return out
 
 
 def _unpack_scales(reader: ByteReader, count: int) -> Floats:
-    single = reader.byte()
-    kinds = reader.sized()
-    if single > _OTHER + 1 or (single == _OTHER + 1 and 8 * len(kinds) < 2 * count):
-        raise FormatError("damaged pixel stream: an impossible grid of values")
-    if single == _OTHER + 1:
-        kind = FieldReader(kinds).read(np.full(count, 2))
-    else:
-        kind = np.full(count, single, np.int64)
+    kind = _unpack_kinds(reader, count)
     known = kind != _OTHER
     short = _unpack_floats(reader.sized(), np.dtype(np.float32), int(np.count_nonzero(known)))
     scale = np.empty(count)
@@ -278,31 +278,57 @@ def _bases(scale: Floats, centre: float | None) -> Floats:
     return np.where(np.abs(base) < _LARGEST_ZERO, base, 0)
 
 
+def null_zero(least: Floats, scale: Floats) -> Floats:
+    """Return the zeros that fpack gives tiles in which some integers stand for themselves."""
+    return np.asarray(least - scale * _FIRST_INDEX)
+
+
 def _pack_zeros(zero: Floats, scale: Floats, centre: float | None) -> bytes:
-    """Return zeros, those that are multiples of the step as integers."""
+    """Return zeros, those that follow from the step by a small number as that number."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         steps = np.rint(zero / scale)
         whole = (np.abs(steps) < _LARGEST_ZERO) & (steps * scale == zero)
-    whole &= ~(np.signbit(zero) & (zero == 0))
+        least = (zero + scale * _FIRST_INDEX).astype(np.float32)
+        known = null_zero(least.astype(np.float64), scale) == zero
+    whole &= ~(np.signbit(zero) & (zero == 0)) & (np.abs(steps) < _FAR)
+    kind = np.where(whole, _WHOLE, np.where(known, _LEAST, _PLAIN)).astype(np.int64)
     numbers = (steps[whole] - _bases(scale, centre)[whole]).astype(np.int64)
-    flags = b"" if whole.all() else np.packbits(whole).tobytes()
-    return sized(flags) + sized(pack_integers(numbers, 9)) + sized(_pack_floats(zero[~whole]))
+    out = _pack_kinds(kind) + sized(pack_integers(numbers, 9))
+    return out + b"".join(
+        sized(_pack_floats(part)) for part in (least[kind == _LEAST], zero[kind == _PLAIN])
+    )
 
 
 def _unpack_zeros(reader: ByteReader, scale: Floats, centre: float | None) -> Floats:
-    flags = reader.sized()
-    whole = np.ones(scale.size, bool)
-    if flags:
-        if 8 * len(flags) < scale.size:
-            raise FormatError("damaged pixel stream: the grid of its values is cut off")
-        whole = np.unpackbits(np.frombuffer(flags, np.uint8), count=scale.size).astype(bool)
-    count = int(np.count_nonzero(whole))
-    numbers = unpack_integers(reader.sized(), count)
+    kind = _unpack_kinds(reader, scale.size)
+    whole, least, plain = (kind == k for k in (_WHOLE, _LEAST, _PLAIN))
+    if kind.size and kind.max() > _PLAIN:
+        raise FormatError("damaged pixel stream: an impossible grid of values")
+    numbers = unpack_integers(reader.sized(), int(np.count_nonzero(whole)))
+    short = _unpack_floats(reader.sized(), np.dtype(np.float32), int(np.count_nonzero(least)))
     zero = np.empty(scale.size)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         zero[whole] = (numbers + _bases(scale, centre)[whole]) * scale[whole]
-    zero[~whole] = _unpack_floats(reader.sized(), np.dtype(np.float64), scale.size - count)
+        zero[least] = null_zero(short.astype(np.float64), scale[least])
+    zero[plain] = _unpack_floats(reader.sized(), np.dtype(np.float64), int(np.sum(plain)))
     return zero
+
+
+def _pack_kinds(kind: Integers) -> bytes:
+    """Return classes from 0 to 3: one byte if they are all the same, else two bits each."""
+    single = bool(kind.size) and bool((kind == kind[0]).all())
+    kinds = b"" if single else pack_fields(kind, np.full(kind.size, 2))
+    return bytes([int(kind[0]) if single else _MIXED]) + sized(kinds)
+
+
+def _unpack_kinds(reader: ByteReader, count: int) -> Integers:
+    single = reader.byte()
+    kinds = reader.sized()
+    if single > _MIXED or (single == _MIXED and 8 * len(kinds) < 2 * count):
+        raise FormatError("damaged pixel stream: an impossible grid of values")
+    if single < _MIXED:
+        return np.full(count, single, np.int64)
+    return FieldReader(kinds).read(np.full(count, 2))
 
 
 def _pack_floats(numbers: npt.NDArray[np.floating]) -> bytes:

@@ -170,25 +170,33 @@ def encode_tiles(
         quantize_tile(tile, spec.bound, mapping, blank=spec.blank)
         for tile, mapping in zip(tiles, mappings, strict=True)
     ]
+    settled: set[int] = set()
     for mapped in MAPPED_CODERS:
         if effort >= mapped.effort:
             chosen = [
                 i
                 for i, tile in enumerate(quantized)
-                if mapped.leads
-                or effort >= THOROUGH
-                or mapped.estimate(tile, side) < _HOPE * len(best[i])
+                if i not in settled
+                and (
+                    mapped.leads
+                    or effort >= THOROUGH
+                    or mapped.estimate(tile, side) < _HOPE * len(best[i])
+                )
             ]
             streams = mapped.encode_quantized(
                 [quantized[i] for i in chosen], [mappings[i] for i in chosen], side, effort
             )
             offer(mapped.id, _spread(streams, chosen, len(tiles)))
+            if mapped.settles and effort < THOROUGH:
+                pairs = zip(chosen, streams, strict=True)
+                settled |= {i for i, stream in pairs if stream is not None}
     always = effort >= THOROUGH or (spec.is_float and spec.is_lossless)
     for whole in WHOLE_TILE_CODERS:
         if whole.is_costly:
             chosen = [
                 i
                 for i, tile in enumerate(tiles)
+                if i not in settled
                 if always or whole.estimate(tile) < _HOPE * len(best[i])
             ]
             streams = whole.encode([tiles[i] for i in chosen], effort)

@@ -48,7 +48,7 @@ def misses(image, grid):
     return int(np.count_nonzero((restored != image) & there))
 
 
-@pytest.mark.parametrize("method", [DITHER_1])
+@pytest.mark.parametrize("method", [DITHER_1, DITHER_2])
 @pytest.mark.parametrize("cut", [(0, 0), (7, 31)])
 def test_rows_that_were_fpacked_are_found(method, cut):
     image = funpacked((110, 170), tile=(1, 170), method=method, zeros=method == DITHER_2)
