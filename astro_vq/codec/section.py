@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,6 +107,32 @@ class Section(fits.Section):  # type: ignore[misc]  # so that Cutout2D leaves it
             raise DataError("this section was made without coordinates")
         return self._wcs()
 
+    def plane(self, *index: int) -> "Section":
+        """Return one plane of an image of more than two axes, as lazy as the whole.
+
+        Parameters
+        ----------
+        *index : int
+            A number for each axis but the last two.
+
+        Returns
+        -------
+        Section
+            With two axes; its coordinates are those of the sky alone (`WCS.celestial`).
+
+        Raises
+        ------
+        IndexError
+            There are too many or too few numbers, or one is out of range.
+        """
+        leading = self._shape[:-2]
+        if len(index) != len(leading):
+            raise IndexError(f"{len(leading)} numbers name a plane of this image, got {len(index)}")
+        (number,) = _plane_numbers(parse_key(index, leading), leading)
+        wcs = self._wcs and partial(_celestial, self._wcs)
+        read = partial(_read_one, self._read, number)
+        return Section(self._shape[-2:], read, self._dtype, wcs)
+
     def __len__(self) -> int:
         return self._shape[0]
 
@@ -128,6 +155,14 @@ class Section(fits.Section):  # type: ignore[misc]  # so that Cutout2D leaves it
             for number, plane in enumerate(planes):
                 out[number] = self._read(plane, rows.bounds, columns.bounds)[inside]
         return out.reshape(shape)
+
+
+def _read_one(read: ReadPlane, number: int, plane: int, ys: slice, xs: slice) -> NDArray[Any]:
+    return read(number, ys, xs)
+
+
+def _celestial(wcs: Callable[[], Any]) -> Any:  # noqa: ANN401 - astropy has no types
+    return wcs().celestial
 
 
 def parse_key(key: object, shape: tuple[int, ...]) -> list[AxisRange]:

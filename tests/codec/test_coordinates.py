@@ -1,10 +1,12 @@
 """Coordinates of sections: pixels of a section lie where they lie in the image."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 
 import astro_vq
@@ -66,6 +68,23 @@ def test_coordinates_of_a_plane_of_a_cube():
     due = file.wcs.pixel_to_world_values(3 + 1, 5 + 2, 2)
     assert np.allclose(part.pixel_to_world_values(1, 2), due[:2], rtol=0, atol=1e-9)
     assert file.section_wcs(np.s_[1:3]).pixel_to_world_values(0, 0, 0)[2] == pytest.approx(1.001e9)
+
+
+def test_a_plane_of_a_radio_map_is_lazy_and_lies_on_the_sky():
+    more = {"WCSAXES": 4, "CTYPE3": "FREQ", "CRVAL3": 1e9, "CRPIX3": 1.0, "CD3_3": 1e6}
+    more |= {"CTYPE4": "STOKES", "CRVAL4": 1.0, "CRPIX4": 1.0, "CD4_4": 1.0}
+    maps = np.random.default_rng(0).normal(size=(1, 3, 40, 30)).astype("f4")
+    file = opened(maps, CD | more)
+    plane = pickle.loads(pickle.dumps(file.section.plane(0, 2)))
+    assert plane.shape == (40, 30)
+    assert np.array_equal(plane[3:9, ::-2], file.data[0, 2, 3:9, ::-2])
+    cutout = Cutout2D(plane, plane.wcs.pixel_to_world(12, 20), (6, 5))
+    assert np.array_equal(cutout.data, file.data[0, 2][cutout.slices_original])
+    single = opened(maps[0, 0], CD)
+    assert np.array_equal(single.section.plane()[:], single.data)
+    for index in [(), (0,), (0, 0, 0), (0, 3)]:
+        with pytest.raises(IndexError):
+            file.section.plane(*index)
 
 
 def test_an_axis_that_the_image_lacks_stays():

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import subprocess
 import sys
 
 import numpy as np
@@ -125,6 +126,16 @@ def test_an_open_file_goes_through_pickle(server, packed, tmp_path):
         assert np.array_equal(section[639, 590:], PIXELS[639, 590:])
     with path.open("rb") as opened, pytest.raises(TypeError, match="open it by its name"):
         pickle.dumps(astro_vq.open(opened))
+
+
+def test_another_process_reads_what_was_pickled(server, tmp_path):
+    code = "import pickle, sys; file = pickle.load(sys.stdin.buffer); print(file.section[7, 11])"
+    with astro_vq.open(server.url("a.fits.avq")) as file:
+        given = pickle.dumps(file)
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=given, capture_output=True, check=True
+    )
+    assert int(done.stdout) == PIXELS[7, 11]
 
 
 def test_dask_decodes_chunk_by_chunk(server, packed):
