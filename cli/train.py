@@ -18,6 +18,7 @@ import click
 
 import astro_vq
 from astro_vq.config import RunConfig, read_toml
+from astro_vq.training.launch import Launch
 from astro_vq.training.settings import SECTIONS, change_options
 
 from .console import Console, format_number
@@ -218,6 +219,7 @@ def train(
       astro-vq train --fits-dir cutouts/ -o run --time-budget 20m
       astro-vq train --config run.toml --codes 512 --steps 20000 -o run2
       astro-vq train -o run --resume
+      torchrun --nproc-per-node 2 -m astro_vq train --fits-dir cutouts/ -o run --batch-size 64
       astro-vq train --prior run --time-budget 10m
     """  # noqa: D301 - click reads the character \b
     if prior is not None and resume:
@@ -249,11 +251,14 @@ def train(
         config = change_options(RunConfig(), options)
     if isinstance(config, RunConfig) and not (config.data.fits_dir or config.data.hdf5):
         raise click.UsageError("there is nothing to train on: give --fits-dir DIR or --hdf5 FILE")
+    launch = Launch.from_environment()
     printer = ProgressPrinter(console)
     with printer:
         result = astro_vq.train(
             config, output, resume=resume, overwrite=overwrite, progress=printer.show
         )
+    if not launch.is_first:
+        return
     if as_json:
         console.json(result_object(result))
     else:

@@ -21,7 +21,7 @@ FOLDERS = {
 LEVELS = [
     {"errors", "types"},
     {"config", "io"},
-    {"batch", "data", "layers"},
+    {"batch", "collective", "data", "layers"},
     {"quantizers", "likelihoods", "entropy"},
     {"models", "priors"},
     {"codec", "checkpoint"},

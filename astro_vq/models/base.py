@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from astro_vq.collective import mean_over_processes
 from astro_vq.config import ModelConfig
 from astro_vq.likelihoods import LIKELIHOODS, Likelihood
 from astro_vq.likelihoods.base import fill_masked
@@ -67,10 +68,15 @@ class Prepared(NamedTuple):
 
 
 def prepare(batch: PixelBatch) -> Prepared:
-    """Put zero at masked pixels and count the valid ones over the batch (at least one)."""
+    """Put zero at masked pixels and count the valid ones over the batch (at least one).
+
+    Of several processes each counts the mean of all, so that the mean of their losses is that of
+    the whole batch.
+    """
     pixels, mask = fill_masked(batch.pixels, batch.mask)
     count = pixels.new_tensor(pixels.numel()) if mask is None else mask.sum().clamp_min(1)
-    return Prepared(pixels, mask, getattr(batch, "scale", None), count.to(pixels))
+    dimensions = mean_over_processes(count.to(pixels))
+    return Prepared(pixels, mask, getattr(batch, "scale", None), dimensions)
 
 
 class Parts(NamedTuple):

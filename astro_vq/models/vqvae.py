@@ -5,6 +5,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from astro_vq.collective import mean_over_processes
 from astro_vq.config import ModelConfig
 from astro_vq.likelihoods import Likelihood
 from astro_vq.models.base import (
@@ -160,8 +161,9 @@ class VQVAE(Model):
         if self.data_variance > 0:
             return self.data_variance
         # masked pixels are zero: they drop out of both sums
-        mean = prepared.pixels.sum() / prepared.dimensions
-        variance = prepared.pixels.square().sum() / prepared.dimensions - mean.square()
+        sums = torch.stack([prepared.pixels.sum(), prepared.pixels.square().sum()])
+        means = mean_over_processes(sums) / prepared.dimensions
+        variance = means[1] - means[0].square()
         variance = variance.clamp_min(torch.finfo(variance.dtype).tiny)
         if self.training:
             self.data_variance.copy_(variance)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from astro_vq.collective import any_over_processes
 from astro_vq.layers import GRADIENTS
 from astro_vq.quantizers.base import Quantizer, QuantizerOutput
 from astro_vq.quantizers.usage import measure_usage
@@ -147,11 +148,13 @@ class ResidualVectorQuantizer(Quantizer):
             found = rows.new_zeros(len(rows), self.depth, dtype=torch.int64)
             for level, book in enumerate(self.levels):
                 active = self._active((rows - total).detach(), level)
-                if len(active) == 0:
+                if not any_over_processes(len(active) > 0, rows.device):
                     break
                 rest = (rows - total.detach())[active]
                 table = self._table(level)  # as it was before this batch taught the level
                 result: QuantizerOutput = book(_as_map(rest))
+                if len(active) == 0:
+                    continue  # other processes have some
                 index = self._accept(level, rest.detach(), result.indices.reshape(-1))
                 found[active, level] = index
                 chosen = F.embedding(index, table)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from astro_vq.collective import sum_over_processes
+
 
 class CodeUsage(NamedTuple):
     """Usage of the codes of a codebook.
@@ -25,7 +27,7 @@ class CodeUsage(NamedTuple):
 
 
 def measure_usage(indices: Tensor, codes: int) -> CodeUsage:
-    """Count the codes among indices.
+    """Count the codes among indices (of all processes, see `astro_vq.collective`).
 
     Parameters
     ----------
@@ -41,7 +43,8 @@ def measure_usage(indices: Tensor, codes: int) -> CodeUsage:
     (2.0, 1)
     """
     flat = indices.reshape(-1)
-    return usage_of_counts(torch.bincount(flat[flat >= 0], minlength=codes))
+    counts = torch.bincount(flat[flat >= 0], minlength=codes)
+    return usage_of_counts(sum_over_processes(counts))
 
 
 def usage_of_counts(counts: Tensor) -> CodeUsage:

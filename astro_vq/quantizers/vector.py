@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from astro_vq.collective import gather_rows, process_count, sum_over_processes, take_first
 from astro_vq.layers import GRADIENTS
 from astro_vq.quantizers.base import Quantizer, QuantizerOutput
 from astro_vq.quantizers.codebook import (
@@ -39,7 +40,8 @@ class VectorQuantizer(Quantizer):
 
     Everything runs in float32 at least. The first batch in training mode sets the codes by
     k-means. Codes that nothing uses are put at latents of the current batch, drawn with
-    probability growing with their distance from their code.
+    probability growing with their distance from their code. In several processes (see
+    `astro_vq.collective`) all of this is of the latents of all.
 
     Parameters
     ----------
@@ -138,6 +140,7 @@ class VectorQuantizer(Quantizer):
                 self._initialise(rows.detach())
             nearest = find_nearest(rows.detach(), self.vectors.detach())
             counts = torch.bincount(nearest.indices, minlength=self.codes)
+            counts = sum_over_processes(counts)
             indices = nearest.indices.view(batch, 1, height, width)
             quantized = self.lookup(indices)
             targets = rows.view(batch, height, width, self.dim).movedim(-1, 1)
@@ -163,8 +166,9 @@ class VectorQuantizer(Quantizer):
         if bool(self.initialised):
             return
         generator = self._generator()
+        rows = gather_rows(rows)
         sample = draw_rows(rows, min(len(rows), KMEANS_ROWS * self.codes), generator)
-        centres = run_kmeans(sample, self.codes, generator=generator)
+        centres = take_first(run_kmeans(sample, self.codes, generator=generator))
         self.codebook.copy_(centres)
         if self.update == "ema":
             self.cluster_sum.copy_(centres)
@@ -174,24 +178,28 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def _learn(self, rows: Tensor, indices: Tensor, distances: Tensor, counts: Tensor) -> None:
-        scale = self.codes / len(rows)  # an even share is 1, whatever the batch size
+        total: int | Tensor = len(rows) if process_count() == 1 else counts.sum().clamp_min(1)
+        scale = self.codes / total  # an even share is 1, whatever the batch size
         share = counts.to(self.cluster_size) * scale
         self.cluster_size.lerp_(share, 1 - self.decay)
         self.recent_share.lerp_(share, 1 - USAGE_DECAY)
         if self.update == "ema":
-            sums = cluster_sums(rows, indices, self.codes).to(self.cluster_sum) * scale
+            sums = sum_over_processes(cluster_sums(rows, indices, self.codes))
+            sums = sums.to(self.cluster_sum) * scale
             self.cluster_sum.lerp_(sums, 1 - self.decay)
-            total = self.cluster_size.sum()
-            size = (self.cluster_size + SMOOTHING) * total / (total + self.codes * SMOOTHING)
+            size = self.cluster_size.sum()
+            size = (self.cluster_size + SMOOTHING) * size / (size + self.codes * SMOOTHING)
             self.codebook.copy_(self.cluster_sum / size[:, None])
         if self.restart:
             self._restart(rows, distances)
         self.steps += 1
 
     def _restart(self, rows: Tensor, distances: Tensor) -> None:
-        unused = (self.recent_share < UNUSED).nonzero()[:, 0][: len(rows)]
+        unused = (self.recent_share < UNUSED).nonzero()[:, 0]
         if len(unused) == 0:
             return
+        rows, distances = gather_rows(rows), gather_rows(distances)
+        unused = unused[: len(rows)]
         chosen = draw_rows(rows, len(unused), self._generator(), weights=distances.sqrt())
         # .data: the graph of this step still holds the codebook, at codes that nothing used
         self.codebook.data[unused] = chosen.to(self.codebook.dtype)

@@ -27,11 +27,25 @@ class BatchOrder(Sampler[list[tuple[int, int]]]):
         Seed of the order.
     start : int
         Batches to leave out at the start.
+    part, parts : int
+        Give this of so many parts of each batch: what one of several processes takes.
     """
 
-    def __init__(self, length: int, batch_size: int, *, seed: int, start: int = 0) -> None:
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        *,
+        seed: int,
+        start: int = 0,
+        part: int = 0,
+        parts: int = 1,
+    ) -> None:
         if length < 1 or batch_size < 1:
             raise ValueError(f"nothing to draw batches of {batch_size} from {length} items")
+        if batch_size % parts or not 0 <= part < parts:
+            raise ValueError(f"there is no part {part} of {parts} of a batch of {batch_size}")
+        self.part = slice(part * batch_size // parts, (part + 1) * batch_size // parts)
         self.length = length
         self.batch_size = batch_size
         self.seed = seed
@@ -52,7 +66,7 @@ class BatchOrder(Sampler[list[tuple[int, int]]]):
                     order = self.order(epoch)
                 batch.append((epoch, int(order[number % self.length])))
             position += self.batch_size
-            yield batch
+            yield batch[self.part]
 
     def order(self, epoch: int) -> Tensor:
         """Return the order of the items (length,) in one epoch."""

@@ -7,9 +7,11 @@ from typing import Any
 
 from astro_vq.config import RunConfig, write_toml
 from astro_vq.training.data import open_data
-from astro_vq.training.devices import choose_device, reproducible
+from astro_vq.training.devices import reproducible
+from astro_vq.training.distributed import check_distributed, join_processes
 from astro_vq.training.folder import RunFolder
 from astro_vq.training.interrupt import Interruption
+from astro_vq.training.launch import Launch
 from astro_vq.training.noise import check_noise, find_noise, set_noise
 from astro_vq.training.reports import Note, Progress, TrainingResult
 from astro_vq.training.settings import change_options, find_changes, with_an_end
@@ -30,6 +32,9 @@ def train(
     The folder holds ``config.toml``, ``metrics.csv``, ``model.safetensors`` and ``model.json``,
     ``checkpoints/last``, ``plots/`` and ``MODEL_CARD.md``. SIGINT and SIGTERM end the run early
     with all of these (where Python delivers signals: in the main thread).
+
+    In several processes that ``torchrun`` has started, or of a process group of torch that is
+    there, each takes a part of every batch; the first one writes the folder and calls `progress`.
 
     Parameters
     ----------
@@ -74,21 +79,28 @@ def train(
         raise ValueError("resume and overwrite exclude each other")
     tell = progress or _ignore
     folder = RunFolder(Path(output))
-    folder.check(resume=resume, overwrite=overwrite)
+    if Launch.from_environment().is_first:
+        folder.check(resume=resume, overwrite=overwrite)
+    else:
+        tell = _ignore
     checkpoint = load_checkpoint(_newest(folder)) if resume else None
     settled = _settle(config, checkpoint, tell)
-    device = choose_device(settled.training.device)
-    threads = settled.training.threads
-    with reproducible(device, seed=settled.training.seed, threads=threads):
-        data = open_data(settled.data, seed=settled.training.seed)
+    options = settled.training
+    with (
+        join_processes(options.device) as (launch, device),
+        reproducible(device, seed=options.seed, threads=options.threads),
+    ):
+        check_distributed(settled, launch, device)
+        data = open_data(settled.data, seed=options.seed)
         for note in data.notes:
             tell(Note(note))
         if checkpoint is not None:
             data.check_same(checkpoint.data)
         noise = find_noise(settled, data.training.index) if checkpoint is None else None
-        folder.start(keep=resume)
-        write_toml(settled, folder.config)
-        trainer = Trainer(settled, data, folder, device, tell, started=started)
+        if launch.is_first:
+            folder.start(keep=resume)
+            write_toml(settled, folder.config)
+        trainer = Trainer(settled, data, folder, device, tell, launch, started=started)
         if checkpoint is not None:
             trainer.restore(checkpoint)
             check_noise(trainer.model, settled)

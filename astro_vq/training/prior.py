@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from astro_vq.checkpoint import LoadedModel
 from astro_vq.config import DataConfig, PriorConfig, TrainingConfig
 from astro_vq.data.datasets import Batch
-from astro_vq.errors import ModelMismatchError
+from astro_vq.errors import ConfigError, ModelMismatchError
 from astro_vq.metrics.token_rate import TokenMap, TokenRate, measure_token_rate
 from astro_vq.priors import TokenPrior, build_prior, save_prior
 from astro_vq.priors.storage import PRIOR_FILE
@@ -22,6 +22,7 @@ from astro_vq.training.batches import BatchOrder, train_batches
 from astro_vq.training.data import TrainingData, open_data
 from astro_vq.training.devices import choose_device, choose_precision, reproducible
 from astro_vq.training.interrupt import Interruption
+from astro_vq.training.launch import Launch
 from astro_vq.training.meter import Meter
 from astro_vq.training.reports import DivergenceError, Note, Progress, StepReport
 from astro_vq.training.schedule import Schedule
@@ -120,6 +121,8 @@ def train_prior(
         The loss is no longer finite.
     """
     started = time.monotonic()
+    if Launch.from_environment().size > 1:
+        raise ConfigError("a prior is trained in one process; start it without torchrun")
     tell = progress or _ignore
     path = Path(output) / PRIOR_FILE
     if path.exists() and not overwrite:

@@ -13,8 +13,10 @@ from astro_vq.models import Model, build_model
 from astro_vq.training.batches import BatchOrder, train_batches
 from astro_vq.training.data import TrainingData
 from astro_vq.training.devices import choose_precision
+from astro_vq.training.distributed import SharedLoss
 from astro_vq.training.folder import RunFolder
 from astro_vq.training.interrupt import Interruption
+from astro_vq.training.launch import Launch
 from astro_vq.training.meter import Meter
 from astro_vq.training.metrics_log import MetricsLog
 from astro_vq.training.outputs import figures_of, write_outputs
@@ -73,6 +75,8 @@ class Trainer:
         Where the networks run.
     tell : callable
         Is called with every report.
+    launch : Launch
+        Place of this process among those that train together; the first one writes.
     started : float
         Time, by `time.monotonic`, at which this run or this part of it started.
     """
@@ -84,6 +88,7 @@ class Trainer:
         folder: RunFolder,
         device: torch.device,
         tell: Progress,
+        launch: Launch,
         *,
         started: float,
     ) -> None:
@@ -93,6 +98,7 @@ class Trainer:
         self.folder = folder
         self.device = device
         self.tell = tell
+        self.launch = launch
         self.started = started
         self.schedule = Schedule.from_config(options)
         self.autocast = choose_precision(options.precision, device)
@@ -119,22 +125,30 @@ class Trainer:
         """Train until the end or until a signal; then write everything."""
         options, position = self.config.training, self.position
         order = BatchOrder(
-            len(self.data.training), options.batch_size, seed=options.seed, start=position.step
+            len(self.data.training),
+            options.batch_size,
+            seed=options.seed,
+            start=position.step,
+            part=self.launch.rank,
+            parts=self.launch.size,
         )
         batches = train_batches(
             self.data.training, order, workers=self.config.data.workers, device=self.device
         )
         if not self.meter.names:
             self.meter = Meter(self._name_terms())
+        loss = SharedLoss(self.model, self.launch, self.device)
+        if not self.launch.is_first:
+            return self._follow(batches, loss, interruption)
         columns = (*self.meter.names, *VALIDATION_COLUMNS)
         drop_snapshots(self.folder.path, position.step)
         with MetricsLog(self.folder.metrics, columns, keep=position.rows) as log:
-            self._tick()
+            interrupted = self._agree(loss, interruption)
             if position.step and position.progress >= 1:
                 self.tell(Note("the run is complete; to go on, give more --steps or --time-budget"))
             saved = position.step if position.step else -1
-            while position.progress < 1 and not interruption.is_wanted:
-                self._step(batches)
+            while position.progress < 1 and not interrupted:
+                self._step(batches, loss)
                 if position.step & (position.step - 1) == 0:  # codes move most at the start
                     save_snapshot(self.folder.path, self.model, position.step)
                 if self._is_log_due():
@@ -144,11 +158,31 @@ class Trainer:
                 if self._is_checkpoint_due():
                     self._save(log)
                     saved = position.step
+                interrupted = self._agree(loss, interruption)
             if saved != position.step:
                 self._save(log)
-            interrupted = interruption.is_wanted
             self._finish(log, order)
         return self._result(interrupted=interrupted)
+
+    def _follow(
+        self, batches: Iterator[Batch], loss: SharedLoss, interruption: Interruption
+    ) -> TrainingResult:
+        """Do the steps of the first process with another part of each batch; write nothing."""
+        interrupted = self._agree(loss, interruption)
+        while self.position.progress < 1 and not interrupted:
+            self._step(batches, loss)
+            if self.position.step % self.config.training.log_every == 0:
+                self.meter.end_line()
+            interrupted = self._agree(loss, interruption)
+        return self._result(interrupted=interrupted)
+
+    def _agree(self, loss: SharedLoss, interruption: Interruption) -> bool:
+        """Bring time and progress up to date, the same in all processes; say whether to end."""
+        self._tick()
+        position = self.position
+        position.seconds, wanted = loss.agree(position.seconds, interruption.is_wanted)
+        position.progress = self.schedule.progress(position.step, position.seconds)
+        return wanted
 
     def _name_terms(self) -> tuple[str, ...]:
         """Return the names of what is recorded at each step."""
@@ -163,7 +197,7 @@ class Trainer:
         self.position.seconds = self._before + time.monotonic() - self.started
         self.position.progress = self.schedule.progress(self.position.step, self.position.seconds)
 
-    def _step(self, batches: Iterator[Batch]) -> None:
+    def _step(self, batches: Iterator[Batch], loss: SharedLoss) -> None:
         """Do one step of the optimiser."""
         begun = time.monotonic()
         position, clip = self.position, self.config.training.clip
@@ -171,18 +205,20 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         moved = next(batches).to(self.device, non_blocking=True)
+        loss.seed(self.config.training.seed, position.step)
         self.model.train()
         enabled = self.autocast is not None
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled):
-            terms = self.model.loss(moved)
+            terms = loss(moved)
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), math.inf if clip is None else clip
         )
         now = time.monotonic()
-        values = [*terms.values(), norm]
-        self.meter.add(values, cutouts=len(moved.pixels), seconds=now - begun)
+        values = loss.mean([*terms.values(), norm])
+        cutouts = len(moved.pixels) * self.launch.size
+        self.meter.add(values, cutouts=cutouts, seconds=now - begun)
         if self.device.type == "cpu":  # elsewhere looking at each step would stop the pipeline
             self._require_finite(last=1)
         self.optimizer.step()

@@ -48,7 +48,7 @@ def make_files(folder: Path, count: int, sky: Path, *, side: int = 63) -> list[P
         hdu.writeto(path)
         names.append(path)
     broken = folder / BROKEN
-    broken.write_bytes(names[0].read_bytes()[:4000])
+    broken.write_bytes(names[0].read_bytes()[:3000])
     unreadable = folder / UNREADABLE
     if os.geteuid() and platform.system() != "Windows":
         unreadable.write_bytes(names[0].read_bytes())
