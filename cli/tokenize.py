@@ -12,7 +12,7 @@ from astro_vq.batch.inputs import is_compressed_name
 from astro_vq.io.names import is_fits_name
 
 from .batch import Done, Job, Outcome, find_inputs, report_outcomes, run_batch
-from .batch_options import BatchOptions
+from .batch_options import BatchOptions, batch_options
 from .console import Column, Console, Table
 from .options import option, pass_console, verbosity_options
 
@@ -21,16 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="In Python: astro_vq.TokenDataset('tokens.h5', size=16) is a torch dataset.")
-@click.argument(
-    "images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE..."
-)
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path), metavar="IMAGE...")
 @option("model")
 @option("output", required=True, help="HDF5 file to write.")
 @click.option(
     "--append", is_flag=True, help="Add to OUTPUT; files whose maps it has already are left out."
 )
 @option("device")
-@option("jobs")
+@batch_options
 @option("overwrite")
 @option("json")
 @verbosity_options
@@ -43,7 +41,7 @@ def tokenize(
     output: Path,
     append: bool,
     device: str,
-    jobs: int,
+    batch: BatchOptions,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -53,18 +51,18 @@ def tokenize(
     (@FILE). Every image HDU, and every plane of a cube, becomes one map of code indices, with the
     world coordinates of the map, object, file, HDU, sky level and noise (unit of the image), and
     the name and content hash of the model. A bad file is reported and left out, and the exit
-    status is 1. After Ctrl-C the maps of whole files are kept; --append goes on.
+    status is 1. After Ctrl-C the maps of whole files are kept; --append (or --resume) goes on.
 
     \b
     Examples:
       astro-vq tokenize survey/ -m run -o tokens.h5 -j 4
       astro-vq tokenize night2/*.fits -m run -o tokens.h5 --append
     """  # noqa: D301 - click reads the character \b
+    append = append or (batch.resume and output.exists())
     if append and overwrite:
-        raise click.UsageError("--append and --overwrite exclude each other")
+        raise click.UsageError("--append (or --resume) and --overwrite exclude each other")
     from astro_vq.codec.token_output import token_output
 
-    batch = BatchOptions(jobs=jobs)
     found = find_inputs(images, batch, accepts=_is_image, what="FITS image or .avq file")
     status: int | str | None = 0
     with token_output(output, overwrite=overwrite, append=append) as writer:
@@ -78,6 +76,8 @@ def tokenize(
             console,
             command="tokenize",
             settings={"model": model},
+            overwrite=overwrite,
+            leave_out=False,  # what OUTPUT has was left out above
         )
         try:
             report_outcomes(

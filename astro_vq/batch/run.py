@@ -13,7 +13,7 @@ from astro_vq.io.atomic import remove_leftovers
 RETRIES = 2
 """Further attempts at a job whose process died, or that met an error of input or output."""
 
-AHEAD = 64
+AHEAD = 16
 """Outcomes that may wait for an earlier one, for each job that a pool holds."""
 
 
