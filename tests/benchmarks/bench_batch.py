@@ -171,14 +171,18 @@ def survive(folder: Path, count: int, options: Sequence[object], *, done: int) -
 
 
 def timed(arguments: Sequence[object]) -> dict[str, float]:
-    """Run a command; return seconds, and the memory of its largest process in MiB."""
+    """Run a command; return wall and processor seconds, and MiB of its largest process."""
     started = time.perf_counter()
     with subprocess.Popen(
         command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as run:
         _, _, usage = os.wait4(run.pid, 0)
         run.returncode = 0
-    return {"seconds": time.perf_counter() - started, "peak_mib": usage.ru_maxrss / 1024}
+    return {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,  # of all its processes
+        "peak_mib": usage.ru_maxrss / 1024,
+    }
 
 
 def _rate(figures: dict[str, Any], name: str, count: int) -> float:
