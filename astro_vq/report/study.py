@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from astro_vq import __version__
 from astro_vq.errors import AstroVQError, DataError
 from astro_vq.io.fits import open_fits
+from astro_vq.metrics.count_floor import CountNoise
 from astro_vq.metrics.distortion import PowerSpectrum, middle_part, power_spectrum
 from astro_vq.metrics.noise_floor import NoiseModel, measure_noise
 from astro_vq.metrics.peers import PeerResult, run_peers
@@ -44,7 +45,7 @@ class ImageStudy:
         The image.
     catalogue : Catalogue
         Its sources.
-    noise : NoiseModel or None
+    noise : NoiseModel, CountNoise or None
         Its noise.
     spectrum : PowerSpectrum
         Of the image in sigma.
@@ -58,7 +59,7 @@ class ImageStudy:
 
     subject: Subject
     catalogue: Catalogue
-    noise: NoiseModel | None
+    noise: NoiseModel | CountNoise | None
     spectrum: PowerSpectrum
     trials: list[TrialStudy]
     recommendation: Recommendation | None
@@ -107,7 +108,7 @@ def study_image(
         radius=settings.radius,
         is_counts=subject.kind == "counts",
     )
-    noise = measure_noise(middle_part(_native(subject), _NOISE_SIDE))
+    noise = _measure_noise(subject)
     sigma = _unit_of_residuals(subject)
     plan = _plan(settings, subject, notes := list(subject.notes))
     devices = _prepare_devices(subject, settings, [choice for choice, _ in plan])
@@ -236,6 +237,13 @@ def _beam_width(subject: Subject) -> float | None:
 def _unit_of_residuals(subject: Subject) -> float:
     """Return the noise that residuals are divided by; 1 in the image's unit when there is none."""
     return subject.noise or subject.sigma or 1.0
+
+
+def _measure_noise(subject: Subject) -> NoiseModel | CountNoise | None:
+    """Return the noise of an image, that of Poisson for counts; None where there is none."""
+    if subject.kind == "counts":
+        return CountNoise(max(subject.sky, 0.0))
+    return measure_noise(middle_part(_native(subject), _NOISE_SIDE))
 
 
 def _native(subject: Subject) -> NDArray[Any]:

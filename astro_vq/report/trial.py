@@ -49,7 +49,7 @@ class DeviceRun(NamedTuple):
     def to_dict(self, megabytes: float) -> dict[str, Any]:
         """Return times and speeds as JSON values; `megabytes` are those of the images."""
         speeds = {
-            name: None if seconds is None else megabytes / max(seconds, 1e-9)
+            name: megabytes / seconds if seconds else None
             for name, seconds in self.stages._asdict().items()
         }
         return {

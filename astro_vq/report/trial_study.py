@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_vq.metrics.count_floor import CountNoise
 from astro_vq.metrics.distortion import (
     PowerSpectrum,
     power_spectrum,
@@ -60,7 +61,7 @@ def study_trial(
     trial: Trial,
     subject: Subject,
     catalogue: Catalogue,
-    noise: NoiseModel | None,
+    noise: NoiseModel | CountNoise | None,
     sigma: float,
     peers: list[PeerResult],
     swept: bool,
@@ -75,7 +76,7 @@ def study_trial(
         The image.
     catalogue : Catalogue
         Its sources.
-    noise : NoiseModel or None
+    noise : NoiseModel, CountNoise or None
         Its noise.
     sigma : float
         What residuals are divided by.
@@ -129,7 +130,9 @@ def _round_factor(factor: float) -> float:
     return near[0] if near else factor
 
 
-def _floor(noise: NoiseModel | None, trial: Trial, subject: Subject) -> NoiseFloor | None:
+def _floor(
+    noise: NoiseModel | CountNoise | None, trial: Trial, subject: Subject
+) -> NoiseFloor | None:
     """Return the floor at the bound of a trial; None for tokens, which have none."""
     if noise is None or trial.bound is None:
         return None

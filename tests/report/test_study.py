@@ -6,6 +6,7 @@ import pytest
 from astropy.io import fits
 
 from astro_vq.errors import DataError, FormatError
+from astro_vq.metrics.count_floor import poisson_bits
 from astro_vq.metrics.noise_floor import quantized_noise_bits
 from astro_vq.report.choice import parse_choice
 from astro_vq.report.limits import (
@@ -169,6 +170,9 @@ def test_odd_images_have_a_page(tmp_path, name, data):
         assert study.record["trials"][0]["pixels"] == 3 * 32 * 32
     if name == "counts":
         assert study.record["trials"][0]["counts"]["total_before"] == data.sum()
+        assert study.record["trials"][-1]["noise_floor_bits"] == pytest.approx(
+            poisson_bits(0.05), abs=0.03
+        )
 
 
 def test_borders_of_nan_stay_where_they_are(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from astro_vq.plotting import COLOURS
 from astro_vq.report.figures.style import MARKERS, finish_axes
@@ -67,6 +68,9 @@ def draw_rates(study: ImageStudy) -> Figure:
             color=COLOURS[0], fontsize=9,
         )  # fmt: skip
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=16))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("largest error / pixel noise")
     ax.set_ylabel("bits per pixel")
     finish_axes(ax, outside=True)

@@ -48,7 +48,9 @@ def _speed_cell(seconds: float | None, megabytes: float) -> Cell:
     """Return a time with the throughput that it means."""
     if seconds is None:
         return number_cell(None)
-    speed = html.format_number(megabytes / max(seconds, 1e-9), 2)
+    if seconds == 0:  # less than what was run on its own took
+        return number_cell(0.0)
+    speed = html.format_number(megabytes / seconds, 2)
     return Cell(f"{html.format_number(seconds, 2)} ({speed})", seconds)
 
 
