@@ -273,6 +273,24 @@ def test_no_bound_may_be_acceptable():
 
 
 @pytest.mark.sky
+def test_ratios_of_real_files_are_those_of_their_sizes_to_the_byte(sky_dir, tmp_path):
+    import astro_vq
+
+    files = [
+        "herschel-spire/s500_im.fits",
+        "hst-wfc3-ir/abell_2744_group_of_galaxies_f105w.fits.gz",
+    ]
+    for path in (sky_dir / "eval" / name for name in files):
+        (trial,) = study_image(path, settings(LOSSLESS)).record["trials"]
+        result = astro_vq.compress(path, tmp_path / "x.avq", fidelity="lossless", tokens=False,
+                                   overwrite=True)  # fmt: skip
+        size = (tmp_path / "x.avq").stat().st_size
+        assert trial["output_bytes"] == size == result.output_bytes
+        assert trial["ratio"] == path.stat().st_size / size
+        assert trial["identical"]
+
+
+@pytest.mark.sky
 @pytest.mark.slow
 @pytest.mark.skipif("ASTRO_VQ_REPORT_ALL" not in os.environ, reason="takes minutes")
 def test_every_file_of_the_evaluation_set_has_a_page(sky_dir):
