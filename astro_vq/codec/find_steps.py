@@ -27,6 +27,12 @@ _RANGES = ((0.9, 1.1), (0.5, 2.0))
 _ROUNDS = 12
 _CLEAR = 0.2  # of a step: how far from the lattice a pixel may lie in a fit
 _DIGITS = (0, 2, -2, 4, -4, 6, -6, 1, -1, 3, -3, 5, -5)
+_LATTICE_PIXELS = 512
+_LATTICES = (0.7, 40.0)  # steps per sigma
+_LATTICE_PEAK = 0.8
+_OVERTONE = 0.93  # of the highest peak: multiples of a frequency have peaks as well
+_REFINED = 20_000
+_FITS = 3
 _ULPS = (0, 1, -1, 2, -2, 3, -3, 4, -4, 6, -6)
 FIRST_INDEX = -2147483637.0
 _SNAPPED = 256  # pixels that a step is tried on first
@@ -166,6 +172,44 @@ def line_noise(line: Floats) -> float:
     fifth = np.abs(6 * good[4:-4] - 4 * (good[2:-6] + good[6:-2]) + good[:-8] + good[8:])
     estimates = (np.median(d) * f for d, f in zip((third, second, fifth), FACTORS, strict=True))
     return float(min(estimates))
+
+
+def find_lattice(values: Floats, sigma: float) -> Found | None:
+    """Return step and phase of a lattice that plain values lie near, None if there is none.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        Finite.
+    sigma : float
+        Their noise.
+    """
+    middle = np.median(values)
+    all_near = values[np.abs(values - middle) < _SPAN * sigma]
+    near = all_near[:: max(1, all_near.size // _LATTICE_PIXELS)]
+    if near.size < _FEWEST:
+        return None
+    sky = _Sky(np.arange(near.size), near - middle, sigma)
+    frequencies = _frequencies(sigma, *_LATTICES)
+    size = np.abs(_waves(sky, frequencies).mean(axis=0))
+    if size.max() < _LATTICE_PEAK:
+        return None
+    peaks = np.flatnonzero(
+        (size >= np.roll(size, 1)) & (size >= np.roll(size, -1)) & (size > _OVERTONE * size.max())
+    )
+    some = all_near[:: max(1, all_near.size // _REFINED)]
+    step = 1 / float(frequencies[peaks[0]])
+    turn = np.exp(2j * np.pi * (near - middle) / step).mean()
+    zero = float(middle) + step * float(np.angle(turn)) / (2 * np.pi)
+    for _ in range(_FITS):
+        index = np.rint((some - zero) / step)
+        clear = np.abs((some - zero) / step - index) < _CLEAR
+        design = index[clear] - index[clear].mean()
+        if np.count_nonzero(clear) < _LATTICE_PEAK * some.size or not design.any():
+            return None
+        step = float(design @ some[clear] / (design @ design))
+        zero = float(some[clear].mean() - step * index[clear].mean())
+    return Found(step, zero / step % 1.0) if step > 0 else None
 
 
 def refine_step(line: Floats, shift: Floats, step: float) -> Found | None:

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from astro_vq.codec.find_steps import find_lattice
 from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid
 from astro_vq.codec.quantize import (
     HIDDEN,
     LOOP,
+    SCALE,
     SPLIT,
     Mapping,
     default_mapping,
@@ -28,7 +30,10 @@ _LARGEST_PALETTE = 1 << 17
 _MEDIAN_TO_SIGMA = 0.6745
 _MISSES = 0.05  # of pixels that may lie off a hidden grid
 _USUAL_STEP = 0.995
+_LATTICE_BOUND = 2.0  # sigma: at looser bounds few lattices are coarse enough to matter
+_LATTICE_USUAL = 0.998
 _LARGEST_STRIDE = 2**20
+_FINE = 4  # steps within the bound, from which on exact values are not worth a trial
 
 Values = npt.NDArray[Any]
 
@@ -56,6 +61,8 @@ def candidate_mappings(
         if sigma > 0:
             split = Mapping(SPLIT, float(2.0 ** np.floor(np.log2(sigma / _COARSE))))
             mappings = [split, *mappings] if thorough else [split]
+    if values.dtype.kind == "f" and bound:
+        mappings += _lattice_mappings(values, bound, _noise(tiles))
     lowest = _LOOP_BOUND if thorough else _LIKELY_LOOP_BOUND
     if values.dtype.kind == "f" and bound > lowest * _noise(tiles):
         loop = _loop_mapping(values, bound)
@@ -75,8 +82,8 @@ def hidden_mappings(
 ) -> list[Mapping]:
     """Return mappings to a grid that values were quantised on, none if they do not lie on it.
 
-    The first is exact; the second, where the bound allows, takes the middle of so many indices
-    as lie within the bound, so that nothing is quantised twice.
+    One is exact, unless steps are much finer than the bound; the other, where the bound allows,
+    takes the middle of so many indices as lie within it: no step is wider than is asked for.
     """
     exact = Mapping.hidden(grid)
     misses = total = 0
@@ -91,7 +98,27 @@ def hidden_mappings(
         return []
     widest = float(np.quantile(grid.scale[grid.scale > 0], _USUAL_STEP, method="higher"))
     half = int(min(bound / widest, _LARGEST_STRIDE))
-    return [exact, Mapping(HIDDEN, stride=2 * half + 1, palette=exact.palette)][: 1 + (half > 0)]
+    coarse = Mapping(HIDDEN, stride=2 * half + 1, palette=exact.palette)
+    return [exact][: half < _FINE] + [coarse][: half > 0]
+
+
+def _lattice_mappings(values: Values, bound: float, sigma: float) -> list[Mapping]:
+    """Return the mapping to as many points of a lattice at a time as the bound allows, if any.
+
+    Rescaled integers lie near a lattice; where its step is wider than twice the bound, or some
+    steps are, a uniform quantiser would count levels that do not occur.
+    """
+    good = values[np.isfinite(values)].astype(np.float64)
+    found = find_lattice(good, sigma) if sigma > 0 and bound < _LATTICE_BOUND * sigma else None
+    if found is None:
+        return []
+    step, zero = found.step, found.phase * found.step
+    index = np.rint((good - zero) / step)
+    apart = float(np.quantile(np.abs(good - zero - index * step), _LATTICE_USUAL))
+    together = int(2 * (bound - apart) / step) + 1 if apart < bound else 0
+    if together * step <= 2 * bound:
+        return []
+    return [Mapping(SCALE, together * step, zero + (together - 1) / 2 * step)]
 
 
 def _loop_mapping(values: Values, bound: float) -> Mapping | None:

@@ -7,8 +7,10 @@ from astropy.io import fits
 
 import astro_vq
 from astro_vq.codec.find_grid import find_grid
-from astro_vq.codec.find_steps import search_place, snap_step
+from astro_vq.codec.find_steps import find_lattice, search_place, snap_step
 from astro_vq.codec.hidden_grid import DITHER_1, DITHER_2
+from astro_vq.codec.quantize import quantize_tile, restore_tile
+from astro_vq.codec.structure import candidate_mappings
 
 
 def funpacked(shape, *, tile, method=1, kind="RICE_1", level=4, seed=2345, zeros=False):
@@ -93,3 +95,20 @@ def test_a_plain_file_that_was_fpacked_once_is_as_small_as_one_that_is(tmp_path)
     out.seek(0)
     astro_vq.decompress(out, back)
     assert back.getvalue() == (tmp_path / "plain.fits").read_bytes()
+
+
+def test_rescaled_integers_are_counted_in_their_own_step():
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(400, (128, 128))
+    drift = rng.uniform(-2e-4, 2e-4, counts.shape)
+    image = (0.01 * counts - 3.996 + drift).astype("f4")  # noise 0.2
+    found = find_lattice(image.ravel().astype(float), 0.2)
+    assert found.step == pytest.approx(0.01, rel=1e-5)
+    for bound, step in [(0.002, 0.01), (0.006, 0.02), (0.0112, 0.03)]:
+        mapping = candidate_mappings([image], bound, None)[1]
+        assert mapping.step == pytest.approx(step, rel=1e-4)
+        quantized = quantize_tile(image, bound, mapping)
+        assert not quantized.exceptions.mask.any()
+        restored = restore_tile(quantized, mapping, image.dtype)
+        assert np.abs(restored.astype(float) - image).max() <= bound
+    assert find_lattice(rng.normal(0, 1, 5000), 1.0) is None
