@@ -335,6 +335,9 @@ class TrainingConfig(_Checked):
         Steps of linear warm-up.
     clip : float or None
         Largest norm of the gradient.
+    noise_warmup : float
+        First part of the run, from 0 to 1, in which correlated noise counts as white
+        (`multivariate-normal` with a stationary covariance).
     precision : {'auto', 'float32', 'bfloat16'}
         Arithmetic of the networks; 'auto' takes bfloat16 where it helps.
     device : str
@@ -354,6 +357,7 @@ class TrainingConfig(_Checked):
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: int = 100
     clip: float | None = 1.0
+    noise_warmup: float = 0.5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     seed: int = 0
@@ -366,6 +370,7 @@ class TrainingConfig(_Checked):
         self._need_positive("steps", "time_budget", "batch_size", "learning_rate", "clip")
         self._need_positive("threads", "log_every", "validate_every", "checkpoint_every")
         self._need(self.warmup >= 0, "warmup", "zero or more")
+        self._need(0 <= self.noise_warmup <= 1, "noise_warmup", "between 0 and 1")
         self._need(self.seed >= 0, "seed", "zero or more")
         kind = self.device.split(":")[0]
         devices = ("auto", "cpu", "cuda", "mps")

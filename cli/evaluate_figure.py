@@ -5,10 +5,14 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from astro_vq.metrics.likelihood import Evaluation
 from astro_vq.metrics.source_fluxes import FluxBin
 from astro_vq.plotting import COLOURS
+
+LINEAR_ERRORS = 3.0
+"""Flux differences, in errors, up to which their axis is linear."""
 
 
 def draw_evaluations(results: Sequence[Evaluation]) -> Figure:
@@ -41,6 +45,7 @@ def _draw_bits(axes: Axes, results: Sequence[Evaluation]) -> None:
             axes.plot(result.bound_bits_per_dim, row, "D", color=colour, mfc="none")
     _label(axes, results)
     axes.margins(0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("bits per pixel and channel (diamond: importance bound)")
     axes.set_title("negative log-likelihood")
 
@@ -79,10 +84,12 @@ def _draw_fluxes(axes: Axes, results: Sequence[Evaluation]) -> None:
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.set_xticks(range(len(lows)), [_name_bin(ends[low]) for low in lows])
     axes.set_xlabel("significance of the source")
+    # linear within a few errors, logarithmic beyond: bright sources may be off by hundreds
+    axes.set_yscale("symlog", linthresh=LINEAR_ERRORS, linscale=1.5)
     axes.set_ylabel("flux difference, errors (bar: scatter)")
     axes.set_title("fluxes of sources")
     if lows:
-        axes.legend()
+        axes.legend(loc="best", framealpha=0.7)
 
 
 def _name_bin(flux: FluxBin) -> str:

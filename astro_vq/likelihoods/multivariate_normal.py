@@ -9,7 +9,7 @@ from torch import Tensor
 from astro_vq.likelihoods.base import Likelihood, standard_normal_like, sum_except_batch
 from astro_vq.likelihoods.gaussian import LOG_TWO_PI, factorise, log_density, whiten
 from astro_vq.likelihoods.marginal import FactorCache, Known, complete
-from astro_vq.likelihoods.normal import Normal
+from astro_vq.likelihoods.normal import Normal, NormalParameters
 from astro_vq.likelihoods.stationary import StationaryNoise
 
 COVARIANCES = ("stationary", "full", "low-rank")
@@ -71,6 +71,12 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
         See `method`; pixels of one plane.
     repair : bool
         Make a covariance that is not positive definite so, with a warning; otherwise refuse it.
+
+    Attributes
+    ----------
+    is_white : bool
+        Take stationary noise as white, of the same variance, in training mode: for the first
+        part of a training, see `astro_vq.training.noise.warm_noise`.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
         self.method = method
         self.exact_pixels = exact_pixels
         self.repair = repair
+        self.is_white = False
         if covariance == "low-rank" and scale == "one":
             scale = "learnt"
         self.independent = Normal(scale, floor=floor)
@@ -224,6 +231,11 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
             return _low_rank_log_prob(x, parameters, mask)
         log_scale = parameters.log_scale.expand_as(x)
         residual = (x - parameters.mean) * torch.exp(-log_scale)
+        if self.kind == "stationary" and self.is_white and self.training:
+            lag = self.noise.lag
+            sigma = self.noise.autocovariance[:, lag, lag].sqrt().to(x)[:, None, None]
+            white = NormalParameters(parameters.mean, log_scale + sigma.log())
+            return self.independent._log_prob(x, white, mask)
         if self.kind == "stationary":
             density = self.noise.log_density(residual, mask, exact_pixels=self._exact_pixels())
         else:

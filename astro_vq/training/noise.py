@@ -108,6 +108,26 @@ def set_noise(model: Model, noise: FoundNoise) -> str:
     return f"noise covariance {noise.source}: {describe_noise(likelihood)}"
 
 
+def warm_noise(model: Model, progress: float, share: float) -> None:
+    """Take correlated noise as white in the first part of a run.
+
+    Under correlated noise most of the gradient is of fine structure, where noise has little power,
+    and sources are learnt late. Under white noise they are learnt first.
+
+    Parameters
+    ----------
+    model : Model
+        Any; only stationary correlated noise is touched, and only in training mode.
+    progress : float
+        Part of the run that is done.
+    share : float
+        Part of the run with white noise.
+    """
+    likelihood = _stationary(model)
+    if likelihood is not None:
+        likelihood.is_white = progress < share
+
+
 def check_noise(model: Model, config: RunConfig) -> None:
     """Refuse to go on with a run that never got its noise covariance.
 

@@ -19,6 +19,7 @@ from astro_vq.training.interrupt import Interruption
 from astro_vq.training.launch import Launch
 from astro_vq.training.meter import Meter
 from astro_vq.training.metrics_log import MetricsLog
+from astro_vq.training.noise import warm_noise
 from astro_vq.training.outputs import figures_of, write_outputs
 from astro_vq.training.reports import (
     DivergenceError,
@@ -207,6 +208,7 @@ class Trainer:
         moved = next(batches).to(self.device, non_blocking=True)
         loss.seed(self.config.training.seed, position.step)
         self.model.train()
+        warm_noise(self.model, position.progress, self.config.training.noise_warmup)
         enabled = self.autocast is not None
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled):
             terms = loss(moved)

@@ -1,5 +1,7 @@
 """What every likelihood of the table promises."""
 
+import copy
+
 import pytest
 import torch
 
@@ -14,7 +16,9 @@ CONFIGS = {
     "normal given": ModelConfig(likelihood_scale="given"),
     "stationary": ModelConfig(likelihood="multivariate-normal"),
     "stationary learnt": ModelConfig(likelihood="multivariate-normal", likelihood_scale="learnt"),
+    "stationary bounded": ModelConfig(likelihood="multivariate-normal", likelihood_scale="bounded"),
     "circulant": ModelConfig(likelihood="multivariate-normal"),
+    "full": ModelConfig(likelihood="multivariate-normal"),
     "low rank": ModelConfig(
         likelihood="multivariate-normal", likelihood_covariance="low-rank", likelihood_rank=2
     ),
@@ -34,7 +38,12 @@ CHANNELS = 2
 EVERY = pytest.mark.parametrize("name", CONFIGS)
 
 
-def make(name):
+def make(name, side=4):
+    if name == "full":
+        noise = torch.randn(40, CHANNELS * side**2, generator=torch.Generator().manual_seed(9))
+        return MultivariateNormal.from_covariance(
+            torch.cov(noise.T) + 0.3 * torch.eye(noise.shape[1])
+        )
     likelihood = LIKELIHOODS[CONFIGS[name].likelihood](CONFIGS[name])
     if name.startswith(("stationary", "circulant")):
         lag = torch.arange(-2.0, 3)
@@ -45,7 +54,7 @@ def make(name):
 
 def draw(name, *, batch=3, side=4, dtype=torch.float64, seed=0):
     """Return a likelihood, raw decoder output and pixels it could be of."""
-    likelihood = make(name)
+    likelihood = make(name, side)
     generator = torch.Generator().manual_seed(seed)
     shape = (batch, likelihood.raw_channels(CHANNELS), side, side)
     raw = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
@@ -229,6 +238,20 @@ def test_a_scale_is_refused_where_none_is_taken(name):
     likelihood, raw, x = draw(name)
     with pytest.raises(ValueError, match="takes no scale"):
         likelihood(raw, torch.ones_like(x))
+
+
+@pytest.mark.gpu
+@EVERY
+def test_a_gpu_gives_the_values_of_the_cpu(name):
+    likelihood, raw, x = draw(name)
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) > 0.3
+    for given in (None, mask):
+        expected = likelihood.log_prob(x, likelihood(raw), given)
+        there = copy.deepcopy(likelihood).cuda()
+        moved = None if given is None else given.cuda()
+        result = there.log_prob(x.cuda(), there(raw.cuda()), moved)
+        assert result.device.type == "cuda"
+        torch.testing.assert_close(result.cpu(), expected)
 
 
 def test_the_noise_travels_with_the_state():

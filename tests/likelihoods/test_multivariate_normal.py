@@ -419,3 +419,19 @@ def test_low_rank_covariances_have_no_whitening():
     parameters = likelihood(torch.zeros(1, likelihood.raw_channels(1), 2, 2))
     with pytest.raises(ValueError, match="no whitening of fixed form"):
         likelihood.whiten(torch.zeros(1, 1, 2, 2), parameters)
+
+
+def test_noise_may_count_as_white_in_training():
+    likelihood = MultivariateNormal.from_autocovariance(4 * autocovariance(), scale="learnt")
+    x = images(2, 6)
+    raw = torch.cat([images(2, 6, 1), images(2, 6, 2)], 1)
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) > 0.3
+    parameters = likelihood(raw)
+    correlated = likelihood.log_prob(x, parameters, mask)
+    likelihood.is_white = True
+    scale = parameters.log_scale.exp() * math.sqrt(4.4)
+    white = stats.norm.logpdf(x.numpy(), parameters.mean.numpy(), scale.numpy())
+    expected = np.where(mask.numpy(), white, 0).sum((1, 2, 3))
+    np.testing.assert_allclose(likelihood.log_prob(x, parameters, mask), expected)
+    likelihood.eval()
+    assert torch.equal(likelihood.log_prob(x, parameters, mask), correlated)

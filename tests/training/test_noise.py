@@ -10,11 +10,14 @@ from astropy.io import fits
 from scipy import ndimage
 
 from astro_vq.checkpoint import load_model
+from astro_vq.config import ModelConfig
 from astro_vq.data.cutouts import CutoutIndex
 from astro_vq.data.noise import autocovariance, neighbour_correlation
 from astro_vq.errors import ConfigError, DataError
+from astro_vq.likelihoods import MultivariateNormal
+from astro_vq.models import build_model
 from astro_vq.training.loop import train
-from astro_vq.training.noise import measure_noise
+from astro_vq.training.noise import measure_noise, warm_noise
 from astro_vq.training.reports import Note
 
 LAG = 3
@@ -118,7 +121,7 @@ def test_a_run_measures_its_noise_stores_it_and_says_so(run_options, tmp_path):
 
 @pytest.mark.parametrize("model", ["vqvae", "vae"])
 def test_the_loss_is_that_of_correlated_noise(run_options, tmp_path, model):
-    options = run_options | {"steps": 3, "model": model}
+    options = run_options | {"steps": 3, "model": model, "noise_warmup": 0.0}
     train(options, tmp_path / "one")
     white = np.zeros((7, 7))
     white[3, 3] = float(noise_of(tmp_path / "one")[0, 3, 3])
@@ -131,7 +134,9 @@ def test_the_loss_is_that_of_correlated_noise(run_options, tmp_path, model):
 
 def test_a_resumed_run_keeps_its_noise_exactly(run_options, tmp_path):
     whole, parts = tmp_path / "a" / "run", tmp_path / "b" / "run"
-    options = run_options | {"steps": 6, "schedule": "constant", "checkpoint_every": 3}
+    # neither learning rate nor noise depends on the length of the run
+    options = run_options | {"steps": 6, "schedule": "constant", "noise_warmup": 0.0}
+    options["checkpoint_every"] = 3
     train(options, whole)
     train(options | {"steps": 3}, parts)
     before = noise_of(parts)
@@ -206,3 +211,29 @@ def test_a_covariance_that_is_not_positive_is_repaired_with_a_warning(run_option
         )
     assert any("not positive definite" in str(w.message) for w in caught)
     assert float(noise_of(tmp_path / "run")[0, 1, 1]) > 1.0
+
+
+def test_noise_counts_as_white_in_the_first_part_of_a_run():
+    model = build_model(ModelConfig(hidden_channels=4, likelihood="multivariate-normal"), 1)
+    seen = []
+    for progress in (0.0, 0.49, 0.5, 1.0):
+        warm_noise(model, progress, 0.5)
+        seen.append(model.likelihood.is_white)
+    assert seen == [True, True, False, False]
+    plain = build_model(ModelConfig(hidden_channels=4), 1)
+    warm_noise(plain, 0.0, 0.5)
+    assert not hasattr(plain.likelihood, "is_white")
+
+
+def test_a_run_starts_with_white_noise_and_ends_without(run_options, tmp_path, monkeypatch):
+    seen = []
+    likelihood = MultivariateNormal._log_prob
+
+    def watch(self, *arguments):
+        if self.training:
+            seen.append(self.is_white)
+        return likelihood(self, *arguments)
+
+    monkeypatch.setattr(MultivariateNormal, "_log_prob", watch)
+    train(run_options | {"steps": 8, "noise_warmup": 0.25}, tmp_path / "run")
+    assert seen == 2 * [True] + 6 * [False]
