@@ -5,7 +5,9 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from astro_vq.io.map_header import map_header
+from astro_vq.io.fits import open_fits
+from astro_vq.io.image import find_images
+from astro_vq.io.map_header import has_coordinates, map_header
 
 
 def header_of(**cards):
@@ -36,11 +38,12 @@ TPV = {"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_1": 1.0, "PV1_4": 0.3, "
         {"CDELT1": -1e-4, "CDELT2": 1e-4},
         {"CDELT1": -1e-4, "CDELT2": 2e-4, "CROTA2": 30.0},
         {"CDELT1": -1e-4, "CDELT2": 2e-4, "PC1_1": 0.8, "PC1_2": -0.6, "PC2_1": 0.6, "PC2_2": 0.8},
+        {"CDELT1": -1e-4, "CDELT2": 2e-4, "PC001001": -0.8, "PC001002": 0.6, "PC002002": 0.8},
         {},
         MATRIX | SIP,
         MATRIX | TPV,
     ],
-    ids=["CD", "CDELT", "CROTA", "PC", "bare", "SIP", "TPV"],
+    ids=["CD", "CDELT", "CROTA", "PC", "old-PC", "bare", "SIP", "TPV"],
 )
 @pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
 def test_a_position_lies_where_the_centre_of_its_pixels_lies(cards, stride):
@@ -71,3 +74,24 @@ def test_further_axes_and_doubled_cards_play_no_part():
     small = map_header(header, 2, (5, 6))
     assert "CTYPE3" not in small
     assert small["CRPIX1"] == (120.25 - 0.5) / 2 + 0.5
+
+
+@pytest.mark.sky
+@pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
+@pytest.mark.parametrize(
+    "folder", ["eval/pan-starrs1", "eval/palomar-48in-schmidt", "eval/galex", "eval/hst-nicmos"]
+)
+def test_maps_of_real_files_lie_where_their_images_lie(sky_dir, folder):
+    checked = 0
+    for path in find_images(sky_dir / folder):
+        with open_fits(path) as file:
+            for hdu in file.hdus:
+                if not hdu.n_planes or not has_coordinates(hdu.header):
+                    continue
+                rows, columns = (-(-side // 4) for side in hdu.plane_shape)
+                small = WCS(map_header(hdu.header, 4, (rows, columns)))
+                x, y = np.array([0, columns // 2, columns - 1]), np.array([0, rows // 2, rows - 1])
+                expected = WCS(hdu.header, naxis=2).all_pix2world(4 * x + 1.5, 4 * y + 1.5, 0)
+                np.testing.assert_allclose(small.all_pix2world(x, y, 0), expected, atol=1e-7)
+                checked += 1
+    assert checked
