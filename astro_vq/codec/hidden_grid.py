@@ -31,7 +31,7 @@ _WHOLE, _LEAST, _PLAIN = range(3)  # zeros: multiples of the step, see `null_zer
 _FIRST_INDEX = -2147483637.0  # of fpack, which keeps the ten below for missing pixels and zeros
 _FAR = 2.0**30
 _LARGEST_SIDE = 2**31
-_LARGEST_TABLE = 2**26
+_LARGEST_TABLE = 2**24
 _LARGEST_ZERO = 2.0**52
 _CENTRE_PIXELS = 2**18
 

@@ -1,5 +1,6 @@
 """Which mappings from integers to values are worth trying for an image."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from astro_vq.codec.find_steps import find_lattice
 from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid
+from astro_vq.codec.planes import Plane
 from astro_vq.codec.quantize import (
     HIDDEN,
     LOOP,
@@ -18,6 +20,7 @@ from astro_vq.codec.quantize import (
     make_palette,
     quantize_tile,
 )
+from astro_vq.codec.transformed import is_transformed
 
 _COARSE = 8.0  # coarse steps per noise sigma of lossless floats
 _FEW_LEVELS = 0.5  # distinct values per pixel
@@ -34,6 +37,8 @@ _LATTICE_BOUND = 2.0  # sigma: at looser bounds few lattices are coarse enough t
 _LATTICE_USUAL = 0.998
 _LARGEST_STRIDE = 2**20
 _FINE = 4  # steps within the bound, from which on exact values are not worth a trial
+
+_LOOKED_AT = 3  # tiles
 
 Values = npt.NDArray[Any]
 
@@ -86,6 +91,11 @@ def hidden_mappings(
     takes the middle of so many indices as lie within it: no step is wider than is asked for.
     """
     exact = Mapping.hidden(grid)
+    if grid.centre is None and not _is_transformed(placed, exact):
+        some = np.concatenate([tile[np.isfinite(tile)] for tile, _ in placed])
+        if some.size:  # levels of tiles must not differ, then
+            grid = dataclasses.replace(grid, centre=float(np.median(some)))
+            exact = Mapping.hidden(grid)
     misses = total = 0
     for tile, place in placed:
         there = np.isfinite(tile)
@@ -100,6 +110,18 @@ def hidden_mappings(
     half = int(min(bound / widest, _LARGEST_STRIDE))
     coarse = Mapping(HIDDEN, stride=2 * half + 1, palette=exact.palette)
     return [exact][: half < _FINE] + [coarse][: half > 0]
+
+
+def _is_transformed(
+    placed: Sequence[tuple[Values, tuple[int, int] | None]], mapping: Mapping
+) -> bool:
+    """Whether indices went through HCOMPRESS with loss."""
+    middle = len(placed) // 2
+    planes = []
+    for tile, place in placed[middle : middle + _LOOKED_AT]:
+        quantized = quantize_tile(tile, 0.0, mapping.at(place))
+        planes.append(Plane(quantized.indices, quantized.exceptions.mask))
+    return any(is_transformed(plane) for plane in planes)
 
 
 def _lattice_mappings(values: Values, bound: float, sigma: float) -> list[Mapping]:

@@ -69,6 +69,11 @@ class TransformedPlanes:
         return [_decode(payload, mask, bands, shared) for payload, mask in pairs]
 
 
+def is_transformed(plane: Plane) -> bool:
+    """Whether a plane went through HCOMPRESS with loss."""
+    return _split(plane) is not None
+
+
 def fit_transform(planes: Sequence[Plane]) -> bytes:
     """Return models of details fitted to some planes, b'' if they have not been transformed."""
     thin = max(1, len(planes) // _FITTED_PLANES)

@@ -65,12 +65,17 @@ def recoded(path, **options):
 
 @pytest.mark.parametrize("method", [-1, 1, 2])
 @pytest.mark.parametrize(
-    ("kind", "tile"),
-    [("RICE_1", (1, 90)), ("GZIP_2", (32, 40)), ("HCOMPRESS_1", (16, 90))],
+    ("kind", "tile", "loss"),
+    [
+        ("RICE_1", (1, 90), 0),
+        ("GZIP_2", (32, 40), 0),
+        ("HCOMPRESS_1", (16, 90), 2),
+        ("HCOMPRESS_1", (16, 90), 0),
+    ],
 )
-def test_lossless_is_what_funpack_gives(tmp_path, kind, tile, method):
+def test_lossless_is_what_funpack_gives(tmp_path, kind, tile, loss, method):
     image = sky() if kind == "HCOMPRESS_1" else holed(sky())
-    options = {"hcomp_scale": 2} if kind == "HCOMPRESS_1" else {}
+    options = {"hcomp_scale": loss} if kind == "HCOMPRESS_1" else {}
     path = fpacked(
         tmp_path / "a.fits",
         image,

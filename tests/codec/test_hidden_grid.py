@@ -3,8 +3,12 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from astro_vq.codec.bytestream import ByteReader
 from astro_vq.codec.hidden_grid import HiddenGrid, known_grid, read_grid
+from astro_vq.codec.quantize import Mapping, quantize_tile, restore_tile
 from astro_vq.errors import FormatError
 from astro_vq.io.fits import open_fits
 
@@ -97,3 +101,48 @@ def test_a_damaged_grid_is_refused():
         grid.steps(10, 20, (10, 31))
     with pytest.raises(FormatError, match="cut off"):
         grid.steps(30, 0, (1, 1))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    method=st.sampled_from([-1, 1, 2]),
+    shape=st.tuples(st.integers(17, 40), st.integers(17, 40)),
+    tile=st.tuples(st.integers(1, 20), st.integers(9, 40)),
+    seed=st.integers(1, 10_000),
+    level=st.sampled_from([2, 7, 50]),
+    holes=st.booleans(),
+    bound=st.sampled_from([0.0, 0.5, 2.0]),
+)
+def test_tiles_of_any_compressed_image_keep_what_is_promised(
+    tmp_path_factory, method, shape, tile, seed, level, holes, bound
+):
+    image = sky(shape, seed)
+    if holes:
+        image[3, 2:9] = np.nan
+        image[10:12] = 0
+    hdu = quantized(
+        tmp_path_factory.getbasetemp(),
+        image,
+        tile_shape=tuple(min(t, n) for t, n in zip(tile, shape, strict=True)),
+        quantize_method=method,
+        quantize_level=level,
+        dither_seed=seed,
+    )
+    stored = hdu.read_stored(0, WHOLE, WHOLE)
+    grid = known_grid(hdu.quantization, [stored])
+    if grid is None:
+        return
+    for stride in (1, 3):
+        mapping = Mapping.hidden(grid, stride)
+        for row, column in [(0, 0), (5, 8)]:
+            part = np.ascontiguousarray(stored[row:, column:])
+            placed = mapping.at((row, column))
+            done = quantize_tile(part, bound, placed)
+            again = Mapping.read(ByteReader(placed.to_bytes())).resolved(mapping)
+            restored = restore_tile(done, again, "float32")
+            finite = np.isfinite(part)
+            assert restored[~finite].tobytes() == part[~finite].tobytes()
+            gap = np.abs(restored[finite].astype(float) - part[finite])
+            assert gap.max(initial=0) <= bound
+            if method == 2:
+                assert np.all(restored[part == 0] == 0)
