@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from astro_vq.batch.hashing import FileState
 from astro_vq.batch.inputs import FoundFile, find_files, read_list
 from astro_vq.batch.jobs import Done, Job, Outcome, Work, attempt
 from astro_vq.batch.manifest import Manifest
@@ -68,6 +69,13 @@ def find_inputs(
     if not found:
         raise click.UsageError("there is no file to work on: name files or folders")
     return found
+
+
+def weights_hash(model: str) -> str | None:
+    """Return the SHA-256 of a model's weights, which may change; None for one that is shipped."""
+    path = Path(model)
+    path = path / "model.safetensors" if path.is_dir() else path
+    return FileState.of(path).sha256 if path.is_file() else None
 
 
 def plan_jobs(

@@ -16,6 +16,7 @@ from .batch import (
     report_outcomes,
     run_batch,
     unpacked_name,
+    weights_hash,
 )
 from .batch_options import BatchOptions, batch_options, require_manifest
 from .console import Column, Console, Table, format_bytes, format_number
@@ -184,7 +185,7 @@ def compress(
             batch,
             console,
             command="compress",
-            settings=settings,
+            settings=settings | {"weights": weights_hash(model)},
             overwrite=overwrite,
         ),
         console,

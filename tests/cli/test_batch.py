@@ -8,7 +8,7 @@ from unittest.mock import ANY
 import click
 import numpy as np
 import pytest
-from astro_vq.cli.batch import Job, Outcome, plan_jobs, report_outcomes, unpacked_name
+from astro_vq.cli.batch import Job, Outcome, plan_jobs, report_outcomes, unpacked_name, weights_hash
 from astro_vq.cli.console import Console
 from astro_vq.cli.main import main
 from astropy.io import fits
@@ -158,3 +158,9 @@ def test_a_long_list_of_failures_is_cut_short(capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert "30 of 40 files failed: f0, f1," in last
     assert last.endswith("f19 and 10 more")
+
+
+def test_a_model_that_was_trained_again_is_another(tmp_path):
+    assert weights_hash("default") is None
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert weights_hash(str(tmp_path)) == sha256(b"weights").hexdigest()
