@@ -14,7 +14,7 @@ from astro_vq.priors.pixelcnn import MapShape, PixelCNN
 ROWS = 64
 """Rows of a large map that are computed at a time; never changes results."""
 
-LARGEST = 2**16
+LARGEST = 2**15
 """Codes of all depths together, at most, that a position has a probability for."""
 
 
