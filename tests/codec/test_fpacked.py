@@ -63,14 +63,15 @@ def recoded(path, **options):
         return result, hdus[1].data.astype("f4")
 
 
-@pytest.mark.parametrize("method", [-1, 1, 2])
 @pytest.mark.parametrize(
-    ("kind", "tile", "loss"),
+    ("kind", "tile", "loss", "method"),
     [
-        ("RICE_1", (1, 90), 0),
-        ("GZIP_2", (32, 40), 0),
-        ("HCOMPRESS_1", (16, 90), 2),
-        ("HCOMPRESS_1", (16, 90), 0),
+        ("RICE_1", (1, 90), 0, -1),
+        ("RICE_1", (1, 90), 0, 1),
+        ("GZIP_2", (32, 40), 0, 2),
+        ("HCOMPRESS_1", (16, 90), 2, 1),
+        ("HCOMPRESS_1", (16, 90), 2, -1),
+        ("HCOMPRESS_1", (16, 90), 0, 2),
     ],
 )
 def test_lossless_is_what_funpack_gives(tmp_path, kind, tile, loss, method):
@@ -102,19 +103,17 @@ def test_a_bound_finer_than_the_steps_costs_no_more_than_lossless(tmp_path):
     assert bounded.pixel_bytes <= 1.01 * lossless.pixel_bytes
 
 
-@pytest.mark.parametrize("method", [1, 2])
-def test_a_bound_of_several_steps_holds(tmp_path, method):
+def test_a_bound_of_several_steps_holds(tmp_path):
     image = holed(sky())
     path = fpacked(
-        tmp_path / "a.fits", image, quantize_level=40, tile_shape=(1, 90), quantize_method=method
+        tmp_path / "a.fits", image, quantize_level=40, tile_shape=(1, 90), quantize_method=2
     )
     _, wanted = recoded(path, fidelity="lossless")
     _, pixels = recoded(path, max_error=0.25)
     there = np.isfinite(wanted)
     assert np.abs(pixels[there].astype(float) - wanted[there]).max() <= 0.25
     assert pixels[~there].tobytes() == wanted[~there].tobytes()
-    if method == 2:
-        np.testing.assert_array_equal(pixels == 0, wanted == 0)
+    np.testing.assert_array_equal(pixels == 0, wanted == 0)
 
 
 def transformed(shape=(96, 112), scale=6, seed=3):
