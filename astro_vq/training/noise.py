@@ -89,6 +89,8 @@ def find_noise(config: RunConfig, images: CutoutIndex) -> FoundNoise | None:
         return FoundNoise(_read(path, images.channels), f"from {Path(path).name}")
     measured = measure_noise(images, parts.likelihood_lag, is_turned=config.data.augment)
     source = f"measured on {measured.images} training images"
+    if measured.is_tapered:
+        source += f", tapered to zero beyond {parts.likelihood_lag} pixels"
     if measured.added:
         source += f", {measured.added:.2%} of the variance added as white noise"
     if measured.skipped:
@@ -184,12 +186,15 @@ class MeasuredNoise(NamedTuple):
     added : float
         White noise that was added for `LEAST_POWER`, as a part of the variance; the largest of
         all channels.
+    is_tapered : bool
+        Covariances were made to fall smoothly to zero beyond the largest lag.
     """
 
     values: FloatArray
     images: int
     skipped: int
     added: float
+    is_tapered: bool
 
 
 def measure_noise(images: CutoutIndex, max_lag: int, *, is_turned: bool) -> MeasuredNoise:
@@ -237,10 +242,11 @@ def measure_noise(images: CutoutIndex, max_lag: int, *, is_turned: bool) -> Meas
         )
     values = np.stack(measured)
     values = _over_orientations(values) if is_turned else values
+    values, is_tapered = _end_smoothly(values)
     added = _missing_power(values)
     values[:, max_lag, max_lag] += added
     share = float((added / values[:, max_lag, max_lag]).max())
-    return MeasuredNoise(values, count - skipped, skipped, share)
+    return MeasuredNoise(values, count - skipped, skipped, share, is_tapered)
 
 
 def _choose(images: CutoutIndex) -> Iterator[CutoutImage]:
@@ -261,6 +267,40 @@ def _measure(plane: Plane, reader: PlaneReader, max_lag: int) -> PairSums:
     values = reader.read(plane.address, plane.shape, ys, xs)
     mask = plane.mask(values)
     return pair_sums(plane.scaling.forward(values, dtype=np.float64), max_lag, mask=mask)
+
+
+def _end_smoothly(values: FloatArray) -> tuple[FloatArray, bool]:
+    """Taper autocovariances (C, 2 L + 1, 2 L + 1) that the largest lag cuts off; say if so.
+
+    Noise that is correlated over more than the largest lag has, cut off there, a spectrum far
+    from positive: the white noise that makes up for it may be nearly all of the variance. A
+    taper is used where it changes the correlation of neighbours less than white noise would.
+    """
+    lag = values.shape[1] // 2
+    missing = _missing_power(values)
+    kept = values[:, lag, lag] / (values[:, lag, lag] + missing)
+    weights = taper(lag)
+    if lag and bool((kept < weights[lag, lag + 1]).any()):
+        return values * weights, True
+    return values, False
+
+
+def taper(max_lag: int) -> FloatArray:
+    """Return weights by lag (2 L + 1, 2 L + 1) that fall smoothly to zero at L + 1 pixels.
+
+    The weights are a covariance themselves, so that a covariance times them is one.
+
+    References
+    ----------
+    Gaspari, Cohn 1999, QJRMS 125, 723, equation 4.10.
+    """
+    lags = np.arange(-max_lag, max_lag + 1)
+    z = 2 * np.hypot(lags[:, None], lags) / (max_lag + 1)
+    near = 1 - z**2 * (5 / 3 - z * (5 / 8 + z * (1 / 2 - z / 4)))
+    away = np.maximum(z, 1.0)
+    far = 4 - away * (5 - away * (5 / 3 + away * (5 / 8 - away * (1 / 2 - away / 12))))
+    far -= 2 / (3 * away)
+    return np.where(z <= 1, near, np.where(z < 2, far, 0.0))
 
 
 def _missing_power(values: FloatArray) -> FloatArray:

@@ -75,7 +75,8 @@ def read_frame(path: Path, plane: Plane, error: float) -> TrueFrame:
     """Read a frame and draw the light of its sources once more, without noise."""
     with fits.open(path) as file:
         image, truth = file[0].data.astype(float) - plane.scaling.sky, file["TRUTH"].data
-    truth = np.array(truth, dtype=[(name.lower(), truth.dtype[name]) for name in truth.dtype.names])
+    kinds = {n: "U8" if truth.dtype[n].kind == "S" else "f8" for n in truth.dtype.names}
+    truth = np.array(truth).astype([(name.lower(), kind) for name, kind in kinds.items()])
     truth["x"] -= 1  # FITS counts from 1
     truth["y"] -= 1
     height, width = image.shape

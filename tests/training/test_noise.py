@@ -17,7 +17,7 @@ from astro_vq.errors import ConfigError, DataError
 from astro_vq.likelihoods import MultivariateNormal
 from astro_vq.models import build_model
 from astro_vq.training.loop import train
-from astro_vq.training.noise import measure_noise, warm_noise
+from astro_vq.training.noise import measure_noise, taper, warm_noise
 from astro_vq.training.reports import Note
 
 LAG = 3
@@ -237,3 +237,25 @@ def test_a_run_starts_with_white_noise_and_ends_without(run_options, tmp_path, m
     monkeypatch.setattr(MultivariateNormal, "_log_prob", watch)
     train(run_options | {"steps": 8, "noise_warmup": 0.25}, tmp_path / "run")
     assert seen == 2 * [True] + 6 * [False]
+
+
+def test_the_taper_is_a_covariance_that_ends_beyond_the_largest_lag():
+    weights = taper(8)
+    assert weights[8, 8] == 1
+    assert weights[8, 16] < 1e-3
+    assert weights[0, 0] == 0
+    assert (np.diff(weights[8, 8:]) < 0).all()
+    spectrum = np.fft.fft2(np.fft.ifftshift(np.pad(weights, 40))).real
+    assert spectrum.min() > 0
+
+
+def test_noise_that_is_correlated_over_more_than_the_largest_lag_is_tapered(tmp_path):
+    for seed in range(2):
+        fits.writeto(tmp_path / f"{seed}.fits", make_frame(seed, (4.0, 4.0)))
+    index = CutoutIndex.build([tmp_path])
+    measured = measure_noise(index, 4, is_turned=True)
+    assert measured.is_tapered
+    assert measured.added < 0.05  # without the taper, nearly all of it
+    assert neighbour_correlation(measured.values[0]) > 0.6
+    short = measure_noise(index, 0, is_turned=True)
+    assert not short.is_tapered
