@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.bytestream import ByteReader, encode_varint, unzigzag, zigzag
-from astro_vq.codec.fit_scales import ideal_bits
 from astro_vq.codec.haar import Level, count_units, units
 from astro_vq.entropy import tables
 from astro_vq.entropy.local_scale import Selection, integer_log2, place_tables
@@ -257,7 +256,7 @@ def _choose(
 
 def _cost(choice: tuple[int, int], error: npt.NDArray[np.float64]) -> float:
     scale = 2.0 ** (choice[1] / tables.SCALE_STEPS + tables.SMALLEST_LOG)
-    return ideal_bits(choice[0], np.full(error.shape, scale), error)
+    return _ideal_bits(choice[0], np.full(error.shape, scale), error)
 
 
 def _best(error: npt.NDArray[np.float64]) -> tuple[int, int]:
@@ -277,3 +276,16 @@ def _best(error: npt.NDArray[np.float64]) -> tuple[int, int]:
         ]
         choice = min(near, key=lambda c: _cost(c, error))
     return choice
+
+
+def _ideal_bits(shape: int, scale: npt.NDArray[Any], error: npt.NDArray[Any]) -> float:
+    """Return the mean code length of integers at distance `error` from the predictions."""
+    half = tables.upper_half(shape)
+    grid = np.arange(half.size) / tables.GRID
+
+    def upper(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(np.sign(x) * np.interp(np.abs(x), grid, half))
+
+    size = np.abs(error)
+    mass = upper((size + 0.5) / scale) - upper((size - 0.5) / scale)
+    return float(-np.log2(mass + 2.0**-22 / (1 + size)).mean())

@@ -14,8 +14,9 @@ from astro_vq.codec.bytestream import ByteReader, little_endian, sized
 from astro_vq.codec.differences import DifferencedPlanes
 from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
 from astro_vq.codec.fitted import FittedPlanes
+from astro_vq.codec.mixed import MixedPlanes
 from astro_vq.codec.numbers import pack_numbers, unpack_numbers
-from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PredictedPlanes
+from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PlaneDecoder, PredictedPlanes
 from astro_vq.codec.quantize import SPLIT, Mapping, QuantizedTile, restore_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.transformed import TransformedPlanes
@@ -115,11 +116,52 @@ class ConstantCoder:
         return tiles
 
 
-class MappedCoder:
-    """Tiles as integers under a mapping, with exceptions, and a plane coder for the integers.
+class MappedDecoder:
+    """Reads tiles that were stored as integers under a mapping, with exceptions.
 
     The stream holds the mapping (0: that of the HDU; otherwise 1 and the mapping itself), the
     exceptions, and the payload of the plane coder.
+
+    Parameters
+    ----------
+    coder_id : int
+        First byte of the streams.
+    planes : PlaneDecoder
+        Decodes the integers.
+    """
+
+    def __init__(self, coder_id: int, planes: PlaneDecoder) -> None:
+        self.id = coder_id
+        self._decoder = planes
+
+    def decode(
+        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: Shared
+    ) -> list[Tile]:
+        """Return the tiles."""
+        dtype = np.dtype(spec.dtype)
+        mappings, exceptions, payloads, remainders = [], [], [], []
+        for stream, shape in zip(streams, shapes, strict=True):
+            reader = ByteReader(stream)
+            own = reader.byte()
+            mapping = Mapping.read(reader).resolved(shared.mapping) if own == 1 else shared.mapping
+            if own > 1 or mapping is None:
+                raise FormatError("damaged pixel stream: the mapping of its integers is missing")
+            mappings.append(mapping)
+            exceptions.append(decode_exceptions(reader, shape, dtype.itemsize))
+            split = mapping.kind == SPLIT
+            payloads.append(reader.sized() if split else reader.rest())
+            remainders.append(reader.rest())
+        planes = self._decoder.decode(payloads, [e.mask for e in exceptions], shared)
+        return [
+            restore_tile(QuantizedTile(plane, exception, rest), mapping, dtype)
+            for mapping, plane, exception, rest in zip(
+                mappings, planes, exceptions, remainders, strict=True
+            )
+        ]
+
+
+class MappedCoder(MappedDecoder):
+    """Writes such tiles too.
 
     Parameters
     ----------
@@ -144,7 +186,7 @@ class MappedCoder:
         leads: bool = False,
         settles: bool = False,
     ) -> None:
-        self.id = coder_id
+        super().__init__(coder_id, planes)
         self.effort = effort
         self.leads = leads
         self.settles = settles
@@ -179,31 +221,6 @@ class MappedCoder:
             tail = sized(payload) + tile.remainders if mapping.kind == SPLIT else payload
             streams.append(own + encode_exceptions(tile.exceptions) + tail)
         return streams
-
-    def decode(
-        self, streams: Sequence[bytes], shapes: Sequence[Shape], spec: Spec, shared: Shared
-    ) -> list[Tile]:
-        """Return the tiles."""
-        dtype = np.dtype(spec.dtype)
-        mappings, exceptions, payloads, remainders = [], [], [], []
-        for stream, shape in zip(streams, shapes, strict=True):
-            reader = ByteReader(stream)
-            own = reader.byte()
-            mapping = Mapping.read(reader).resolved(shared.mapping) if own == 1 else shared.mapping
-            if own > 1 or mapping is None:
-                raise FormatError("damaged pixel stream: the mapping of its integers is missing")
-            mappings.append(mapping)
-            exceptions.append(decode_exceptions(reader, shape, dtype.itemsize))
-            split = mapping.kind == SPLIT
-            payloads.append(reader.sized() if split else reader.rest())
-            remainders.append(reader.rest())
-        planes = self._planes.decode(payloads, [e.mask for e in exceptions], shared)
-        return [
-            restore_tile(QuantizedTile(plane, exception, rest), mapping, dtype)
-            for mapping, plane, exception, rest in zip(
-                mappings, planes, exceptions, remainders, strict=True
-            )
-        ]
 
 
 class PcodecCoder:
@@ -244,14 +261,18 @@ THOROUGH = 7
 
 MAPPED_CODERS = (
     MappedCoder(8, TransformedPlanes(), leads=True, settles=True),
-    MappedCoder(6, FittedPlanes(), leads=True),
-    MappedCoder(2, PredictedPlanes()),
+    MappedCoder(9, MixedPlanes(), leads=True),
     MappedCoder(4, PackedPlanes()),
     MappedCoder(7, DifferencedPlanes(), effort=3),
 )
 """Coders that take quantised tiles; id 5 was never in a release and stays free."""
 
-CODERS: dict[int, PixelDecoder] = {c.id: c for c in (*WHOLE_TILE_CODERS, *MAPPED_CODERS)}
+RETIRED_CODERS = (MappedDecoder(6, FittedPlanes()), MappedDecoder(2, PredictedPlanes()))
+"""Coders that are read but no longer written."""
+
+CODERS: dict[int, PixelDecoder] = {
+    c.id: c for c in (*WHOLE_TILE_CODERS, *MAPPED_CODERS, *RETIRED_CODERS)
+}
 
 
 def decoder_for(coder_id: int) -> PixelDecoder:

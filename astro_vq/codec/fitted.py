@@ -11,16 +11,16 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
+from astro_vq.codec.bytestream import ByteReader, unzigzag
 from astro_vq.codec.lattice import Phase, coarsest, count_levels, phases
-from astro_vq.codec.planes import RANGE, Indices, Mask, Plane, middle
+from astro_vq.codec.planes import RANGE, Indices, Mask
 from astro_vq.codec.predict import predict, round_prediction
 from astro_vq.codec.residues import Residues
 from astro_vq.codec.shared import Shared
-from astro_vq.entropy.coder import StaticModel, SymbolDecoder, SymbolEncoder
+from astro_vq.entropy.coder import StaticModel, SymbolDecoder
 from astro_vq.entropy.local_scale import Selection, local_logs, select_tables, table_of
-from astro_vq.entropy.plain_bits import FieldReader, pack_fields
-from astro_vq.entropy.tables import bit_widths, frequencies, join_residuals, split_residuals
+from astro_vq.entropy.plain_bits import FieldReader
+from astro_vq.entropy.tables import bit_widths, frequencies, join_residuals
 from astro_vq.errors import FormatError
 
 _LIMIT = 2 * RANGE
@@ -29,21 +29,6 @@ Integers = npt.NDArray[np.int64]
 
 class FittedPlanes:
     """Planes through predictor and tables that were fitted to their image."""
-
-    def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
-        """Return a payload per plane; None without side information or for narrow planes."""
-        payloads: list[bytes | None] = [None] * len(planes)
-        if not shared.scales:
-            return payloads
-        for shape, members in _by_shape([p.mask for p in planes]).items():
-            levels = count_levels(shape)
-            centres = {i: middle(planes[i]) for i in members}
-            usable = [i for i in members if levels and centres[i] is not None]
-            if usable:
-                stack = [(planes[i], centres[i] or 0) for i in usable]
-                for i, payload in zip(usable, _encode_stack(stack, levels, shared), strict=True):
-                    payloads[i] = payload
-        return payloads
 
     def decode(
         self, payloads: Sequence[bytes], masks: Sequence[Mask], shared: Shared
@@ -103,59 +88,6 @@ def _groups(numbers: Integers) -> tuple[npt.NDArray[np.intp], list[tuple[int, in
     stops = np.append(starts[1:], ordered.size)
     groups = zip(ordered[starts].tolist(), starts.tolist(), stops.tolist(), strict=True)
     return order, list(groups)
-
-
-def _encode_stack(stack: Sequence[tuple[Plane, int]], levels: int, shared: Shared) -> list[bytes]:
-    work = np.stack([np.where(p.mask, 0, p.indices - centre) for p, centre in stack])
-    known = np.stack([~p.mask for p, _ in stack])
-    tiles = range(len(stack))
-    encoders = [SymbolEncoder() for _ in tiles]
-    fields: list[list[tuple[Integers, Integers]]] = [[] for _ in tiles]
-    base = coarsest(work, levels)
-    heads = [base[i][coarsest(known, levels)[i]] for i in tiles]
-    for i in tiles:
-        _fill_base(base[i], coarsest(known, levels)[i])
-    for phase in phases(levels):
-        if phase.number == 0:
-            residues = Residues(work, phase.level)
-        guess, chosen = _select(residues, phase, shared)
-        pixels, open_pixels = phase.pixels(work), phase.pixels(known)
-        steps = (pixels - guess + shared.loop // 2) // shared.loop
-        offsets = np.where(chosen.flipped, -steps, steps)
-        symbols, bits, widths = split_residuals(offsets >> chosen.shift, chosen.far)
-        low = offsets & (np.left_shift(1, chosen.shift) - 1)
-        bits, widths = bits << chosen.shift | low, widths + chosen.shift
-        for i in tiles:
-            where = open_pixels[i]
-            order, groups = _groups(chosen.table[i][where])
-            ordered = symbols[i][where].astype(np.int32)[order]
-            for number, start, stop in groups:
-                encoders[i].encode(ordered[start:stop], _model(number))
-            fields[i].append((bits[i][where], widths[i][where]))
-        pixels[...] = np.where(open_pixels, guess + shared.loop * steps, guess)
-        residues.close(phase)
-    out = []
-    for i, (_, centre) in enumerate(stack):
-        values, widths = (np.concatenate(part) for part in zip(*fields[i], strict=True))
-        first = b"".join(encode_varint(zigzag(v)) for v in np.diff(heads[i], prepend=0).tolist())
-        code = sized(encoders[i].to_bytes())
-        out.append(encode_varint(zigzag(centre)) + first + code + pack_fields(values, widths))
-    return out
-
-
-def reconstruct(stack: Integers, shared: Shared) -> Integers:
-    """Return the indices that a decoder would get for complete tiles (B, H, W) in a loop."""
-    work = stack.copy()
-    levels = count_levels((stack.shape[1], stack.shape[2]))
-    for phase in phases(levels):
-        if phase.number == 0:
-            residues = Residues(work, phase.level)
-        weights = shared.weights_of(phase)
-        prediction = predict(residues.neighbours(phase), weights, residues.means(phase))
-        guess, pixels = round_prediction(prediction), phase.pixels(work)
-        pixels[...] = guess + (pixels - guess + shared.loop // 2) // shared.loop * shared.loop
-        residues.close(phase)
-    return work
 
 
 def _decode_stack(

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
+from astro_vq.codec.bytestream import ByteReader, unzigzag
 from astro_vq.codec.lattice import coarsest, count_levels, phases
 from astro_vq.codec.numbers import pack_integers, unpack_integers
 from astro_vq.codec.predict import predict, round_prediction
@@ -30,17 +30,21 @@ class Plane(NamedTuple):
     mask: Mask
 
 
-class PlaneCoder(Protocol):
-    """A way from planes of integers to bytes and back, batched over planes."""
-
-    def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
-        """Return a payload per plane; None where the coder does not apply."""
-        ...
+class PlaneDecoder(Protocol):
+    """A way from bytes to planes of integers, batched over planes."""
 
     def decode(
         self, payloads: Sequence[bytes], masks: Sequence[Mask], shared: Shared
     ) -> list[Indices]:
         """Return the indices of each plane."""
+        ...
+
+
+class PlaneCoder(PlaneDecoder, Protocol):
+    """A way there and back."""
+
+    def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
+        """Return a payload per plane; None where the coder does not apply."""
         ...
 
 
@@ -66,39 +70,12 @@ class PackedPlanes:
 class PredictedPlanes:
     """Residuals of coarse-to-fine linear prediction through pcodec."""
 
-    def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
-        """Return a payload per plane; None if it is too narrow or its range too large.
-
-        None as well where tables fitted to the image do better anyway.
-        """
-        if shared.scales:
-            return [None] * len(planes)
-        return [self._encode_one(p, shared, effort) for p in planes]
-
     def decode(
         self, payloads: Sequence[bytes], masks: Sequence[Mask], shared: Shared
     ) -> list[Indices]:
         """Return the indices of each plane."""
         pairs = zip(payloads, masks, strict=True)
         return [self._decode_one(payload, mask, shared) for payload, mask in pairs]
-
-    def _encode_one(self, plane: Plane, shared: Shared, effort: int) -> bytes | None:
-        levels = count_levels(plane.mask.shape)
-        centre = middle(plane)
-        if not levels or centre is None:
-            return None
-        work = np.where(plane.mask, 0, plane.indices - centre)[None]
-        open_pixels = ~plane.mask[None]
-        base = coarsest(work, levels)[coarsest(open_pixels, levels)]
-        residuals = []
-        for phase in phases(levels):
-            weights = shared.weights_of(phase)
-            guess = round_prediction(predict(phase.neighbours(work), weights))
-            pixels, known = phase.pixels(work), phase.pixels(open_pixels)
-            residuals.append((pixels - guess)[known])
-            pixels[~known] = np.clip(guess[~known], -2 * RANGE, 2 * RANGE)
-        head = encode_varint(zigzag(centre)) + sized(pack_integers(base, effort))
-        return head + pack_integers(np.concatenate(residuals), effort)
 
     def _decode_one(self, payload: bytes, mask: Mask, shared: Shared) -> Indices:
         levels = count_levels(mask.shape)

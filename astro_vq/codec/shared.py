@@ -27,12 +27,15 @@ class Shared:
         For the coder that is fitted to the image; see `scale_model_of`.
     bands : bytes
         For images that went through HCOMPRESS, see `astro_vq.codec.bands`; b'' for others.
+    mixing : bytes
+        Weights and width model of the mixing coder, see `astro_vq.codec.mixed`; b'' for defaults.
     """
 
     mapping: Mapping | None = None
     weights: dict[Phase, Weights] = dataclasses.field(default_factory=dict)
     scales: dict[tuple[int, int], ScaleModel] = dataclasses.field(default_factory=dict)
     bands: bytes = b""
+    mixing: bytes = b""
 
     @property
     def loop(self) -> int:
@@ -67,8 +70,10 @@ class Shared:
         head = bytes([_VERSION, self.mapping is not None])
         mapping = self.mapping.to_bytes() if self.mapping else b""
         weights, scales = encode_weights(self.weights), encode_scales(self.scales)
-        bands = b"\1" + sized(self.bands) if self.bands else b"\0"
-        return head + mapping + weights + bands + scales
+        parts = (self.bands, self.mixing)
+        present = bytes([sum(1 << i for i, part in enumerate(parts) if part)])
+        named = b"".join(sized(part) for part in parts if part)
+        return head + mapping + weights + present + named + scales
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> "Shared":
@@ -87,10 +92,11 @@ class Shared:
             raise FormatError(f"pixel side information of version {version}, known is {_VERSION}")
         mapping = Mapping.read(reader) if reader.byte() else None
         weights = decode_weights(reader)
-        has_bands = reader.byte()
-        if has_bands > 1:
+        present = reader.byte()
+        if present > 3:
             raise FormatError("damaged pixel side information: of an unknown kind")
-        bands = reader.sized() if has_bands else b""
+        bands = reader.sized() if present & 1 else b""
+        mixing = reader.sized() if present & 2 else b""
         scales = decode_scales(reader)
         reader.finish()
-        return cls(mapping, weights, scales, bands)
+        return cls(mapping, weights, scales, bands, mixing)

@@ -1,0 +1,18 @@
+"""Compile functions of integer arithmetic, and keep the result beside them for the next process."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+
+def compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """Return a function compiled by numba when it is first called, free of Python's lock.
+
+    The machine code is cached; where no folder for it can be written, it is made once a process.
+    Division by zero is not checked and integers wrap: functions must rule both out.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # numba found no place for its cache
+        return numba.njit(nogil=True, error_model="numpy")(function)

@@ -1,0 +1,343 @@
+"""The loop that codes the integers of a plane one after the other, compiled by numba.
+
+Each pixel is predicted twice from its causal neighbours: by weights that were fitted to the image,
+and by these with a correction that adapts to the plane (normalised least mean squares). The width
+comes from a regression on the logarithms of earlier errors nearby. The integer is then found by
+binary decisions: on which side of the prediction, how far in doubling steps, where within the last
+step. Three distributions (around either prediction and around their mean corrected by context) and
+two tables of learnt corrections each give the log odds of a decision; weights that are learnt while
+coding mix them (Mahoney 2005), and a binary range coder takes the result.
+
+Everything is integer arithmetic on 64 bits that cannot overflow, so that a plane decodes to the
+same integers on every machine. Limits that this needs are kept by `astro_vq.entropy.mixing`.
+
+Units: integers of the plane are steps; predictions, errors and widths are in 1/64 of a step; widths
+also as logarithms in 1/32 octave; log odds in 1/256 nat; probabilities in 2**-16, mixing weights in
+2**-20, learnt corrections in 2**-16 nat.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.extending import intrinsic
+
+from astro_vq.entropy.compiled import compiled
+
+PAD = 4  # pixels around a plane that neighbours may reach
+TAPS = 24
+NODES = 80  # kinds of binary decisions
+CLASSES = 6  # of widths, each with its own mixing weights
+EXPERTS = 5
+WIDTHS = 64  # contexts of the first table of corrections
+SURROUNDINGS = 128  # of the second
+LARGEST = 1 << 28  # integers are nearer to the middle of the plane
+WIDEST = 1000  # logarithm of a width
+_TOP = 1 << 22  # cumulative probability of everything
+_ODDS = 2047
+_RATE = 1 << 16  # of the adaptive predictor
+_FARTHEST = 1 << 30
+
+
+@intrinsic
+def _leading_zeros(typingctx: Any, x: Any) -> Any:  # noqa: ANN401
+    """Return how many leading zeros a positive int64 has."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
+        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return numba.int64(numba.int64), generate
+
+
+@compiled
+def _log2(x, mantissas):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return the logarithm of a positive integer in 1/32 octave."""
+    octave = 63 - _leading_zeros(x)
+    rest = (x >> (octave - 8)) - 256 if octave >= 8 else (x << (8 - octave)) - 256
+    return octave * 32 + mantissas[rest]
+
+
+@compiled
+def _ln(x, table):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return the natural logarithm of a positive integer in 1/256."""
+    shift = max(52 - _leading_zeros(x), 0)
+    return table[x >> shift] + ((shift * 2839) >> 4)
+
+
+@compiled
+def _clip(x, limit):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    return min(max(x, -limit), limit)
+
+
+@compiled
+def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
+    decode: bool,
+    plane: npt.NDArray[np.int64],
+    mask: npt.NDArray[np.bool_],
+    code: npt.NDArray[np.uint8],
+    plain: npt.NDArray[np.uint8],
+    taps: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    width: npt.NDArray[np.int64],
+    sky: int,
+    loop: int,
+    tables,  # noqa: ANN001
+    state,  # noqa: ANN001
+):
+    """Encode a plane, or decode it in place.
+
+    Parameters
+    ----------
+    decode : bool
+        Which of both.
+    plane : ndarray of int64, shape (PAD + H, PAD + W + PAD)
+        Integers less the middle of the plane, margins zero; decoding writes them.
+    mask : ndarray of bool, shape (H, W)
+        Pixels that are not coded; they get their prediction.
+    code, plain : ndarray of uint8
+        Bytes of the range coder, and low bits that are taken to be uniform; encoding writes them,
+        `plain` must be zero.
+    taps : ndarray of int64, shape (24,)
+        Weights of the neighbours in 2**-14.
+    places : ndarray of int64, shape (24, 2)
+        Rows and columns of the neighbours relative to the pixel.
+    width : ndarray of int64, shape (6,)
+        Constant and slopes of the regression for the width, in 2**-8.
+    sky : int
+        Level that brightness counts from, less the middle of the plane.
+    loop : int
+        Integers per step of the residual; 1 unless the bound is kept in a closed loop.
+    tables, state : tuple of ndarray
+        See `astro_vq.entropy.mixing`.
+
+    Returns
+    -------
+    (int, int, tuple)
+        Bytes of the code (read or written; -1 if `code` is too short), bits of `plain`, and the
+        state at the end.
+    """
+    normal, heavy, ln, logistic, mantissas, powers, inverses, mix_rates, table_rates = tables
+    mix, first, second = state[0].copy(), state[1].copy(), state[2].copy()
+    mix_seen = np.zeros(mix.shape[0], np.int32)
+    first_seen = np.zeros(first.shape[0], np.int32)
+    second_seen = np.zeros(second.shape[0], np.int32)
+    last_mix, last_table = mix_rates.shape[0] - 1, table_rates.shape[0] - 1
+    rows, columns, stride = mask.shape[0], mask.shape[1], plane.shape[1]
+    errors = np.zeros(plane.shape, np.int64)
+    bias, bias_seen = np.zeros(64, np.int64), np.zeros(64, np.int64)
+    slopes, near = np.zeros(TAPS, np.int64), np.zeros(TAPS, np.int64)
+    flat, at = plane.ravel(), np.zeros(TAPS, np.int64)
+    for k in range(TAPS):
+        at[k] = places[k, 0] * stride + places[k, 1]
+    log_step, log_least = _log2(loop * 64, mantissas), _log2(loop * 8, mantissas)
+    low_end: Any = 0
+    high_end: Any = 0xFFFFFFFF
+    value: Any = 0
+    used, bits = 0, 0
+    if decode:
+        for _ in range(4):
+            value = (value << 8) | (np.int64(code[used]) if used < code.shape[0] else 0)
+            used += 1
+    for row in range(rows):
+        y = row + PAD
+        for k in range(PAD):
+            plane[y, k] = plane[y - 1, PAD] if row > 0 else 0
+            errors[y, k] = errors[y - 1, PAD]
+        for column in range(columns):
+            if not decode and used + 1024 > code.shape[0]:
+                return -1, 0, (mix, first, second)
+            x = column + PAD
+            here = y * stride + x
+            # two predictions
+            for k in range(TAPS):
+                near[k] = flat[here + at[k]]
+            fixed = plane[y, x - 1] * 64
+            if row > 0:
+                fixed = 128
+                for k in range(TAPS):
+                    fixed += taps[k] * near[k]
+                fixed = _clip(fixed >> 8, LARGEST << 6)
+            guess = (fixed + 32) >> 6
+            correction, energy = 0, 0
+            for k in range(TAPS):
+                near[k] = _clip(near[k] - guess, 1 << 24)
+                correction += slopes[k] * near[k]
+                energy += near[k] * near[k]
+            adaptive = _clip(fixed + (correction >> 14), LARGEST << 6)
+            # the width, from errors and differences nearby
+            west, north = plane[y, x - 1], plane[y - 1, x]
+            northeast, northwest = plane[y - 1, x + 1], plane[y - 1, x - 1]
+            ring1 = 4 * (errors[y, x - 1] + errors[y - 1, x])
+            ring1 += 3 * (errors[y - 1, x - 1] + errors[y - 1, x + 1])
+            ring2 = errors[y, x - 2] + errors[y - 2, x] + errors[y - 2, x - 1]
+            ring2 += errors[y - 2, x + 1] + errors[y - 1, x - 2] + errors[y - 1, x + 2]
+            ring2 += errors[y - 2, x - 2] + errors[y - 2, x + 2]
+            ring3 = errors[y - 3, x] + errors[y - 3, x - 1] + errors[y - 3, x + 1]
+            ring3 += errors[y, x - 3] + errors[y - 3, x + 2] + errors[y - 3, x - 2]
+            ring3 += errors[y - 2, x + 3] + errors[y - 2, x - 3]
+            ring3 += errors[y - 1, x - 3] + errors[y - 1, x + 3]
+            steep = abs(west - north) + abs(north - northeast)
+            steep += abs(west - northwest) + abs(north - northwest)
+            log1, log2 = _log2(ring1 // 14 + 8, mantissas), _log2((ring2 >> 3) + 8, mantissas)
+            log3, log4 = _log2(ring3 // 10 + 8, mantissas), _log2(steep * 16 + 8, mantissas)
+            bright = guess + sky
+            log5 = _log2(bright * 64 + 64, mantissas) if bright > 0 else 192
+            log = width[0] + width[1] * log1 + width[2] * log2 + width[3] * log3
+            log = min(max((log + width[4] * log4 + width[5] * log5) >> 8, log_least), WIDEST)
+            sigma = (powers[log & 31] << (log >> 5)) >> 16
+            # the mean of both predictions, corrected by what was true in this context
+            context = (1 if west > guess else 0) + (2 if north > guess else 0)
+            context += (4 if northeast > guess else 0) + (8 if northwest > guess else 0)
+            context += 16 if 2 * north - plane[y - 2, x] > guess else 0
+            context += 32 if 2 * west - plane[y, x - 2] > guess else 0
+            middle = (fixed + adaptive) >> 1
+            best = _clip(middle + ((bias[context] * sigma) >> 20), LARGEST << 6)
+            origin = (best + 32) >> 6
+            if mask[row, column]:
+                plane[y, x] = _clip(origin, LARGEST)
+                errors[y, x] = ring1 // 14
+                continue
+            # binary decisions in units of 2**shift steps
+            fine = log - log_step
+            shift = max((fine >> 5) - 2, 0)
+            unit = 1 << shift
+            stride0 = 4 * unit
+            width_class = 5
+            if shift == 0:
+                stride0 = 1 if fine < 16 else (2 if fine < 48 else 4)
+                width_class = min(max((fine + 80) >> 5, 0), 4)
+            part = min(max((best - origin * 64 + 32) >> 4, 0), 3) if loop == 1 else 2
+            surroundings = min(max((log4 - log2) // 24 + 6, 1), 15) * 8
+            surroundings += min(max((log1 - log3) // 24 + 4, 0), 7)
+            base1 = (min(max((fine - shift * 32 + 96) >> 4, 0), 15) * 4 + part) * NODES
+            base2, base_mix = surroundings * NODES, width_class * NODES
+            start = 0 if shift > 0 or part < 2 else 1
+            threshold, steps = start, 0
+            low: Any = 0
+            if not decode:
+                steps = plane[y, x] - origin
+                if loop > 1:
+                    steps = (steps + (loop >> 1)) // loop
+                low = (steps - start) & (unit - 1)
+                steps -= low
+            scale, inverse = 8 + (log >> 5), inverses[log & 31]
+            zero = origin * 64 - 32 * loop
+            below1: Any = 0
+            below2: Any = 0
+            below3: Any = 0
+            above1: Any = _TOP
+            above2: Any = _TOP
+            above3: Any = _TOP
+            bottom, top = -_FARTHEST, _FARTHEST
+            node, count, refined = 0, 0, 0
+            while True:
+                edge = zero + loop * threshold * 64
+                f1 = np.int64(normal[_clip(((edge - fixed) * inverse) >> scale, 2048) + 2048])
+                f2 = np.int64(heavy[_clip(((edge - best) * inverse) >> scale, 2048) + 2048])
+                f3 = np.int64(normal[_clip(((edge - adaptive) * inverse) >> scale, 2048) + 2048])
+                odds1 = _clip(_ln(above1 - f1 + 1, ln) - _ln(f1 - below1 + 1, ln), _ODDS)
+                odds2 = _clip(_ln(above2 - f2 + 1, ln) - _ln(f2 - below2 + 1, ln), _ODDS)
+                odds3 = _clip(_ln(above3 - f3 + 1, ln) - _ln(f3 - below3 + 1, ln), _ODDS)
+                i1, i2, m = base1 + node, base2 + node, base_mix + node
+                odds4 = _clip(((odds2 + odds3) >> 1) + (first[i1] >> 8), _ODDS)
+                odds5 = _clip(((odds2 + odds3) >> 1) + (second[i2] >> 8), _ODDS)
+                odds = mix[m, 0] * odds1 + mix[m, 1] * odds2 + mix[m, 2] * odds3
+                odds = (odds + mix[m, 3] * odds4 + mix[m, 4] * odds5 + (1 << 19)) >> 20
+                p = np.int64(logistic[_clip(odds, 2900) + 3072])
+                span = high_end - low_end
+                split = low_end + (span >> 16) * p + (((span & 0xFFFF) * p) >> 16)
+                yes = value <= split if decode else steps >= threshold
+                if yes:
+                    high_end = split
+                else:
+                    low_end = split + 1
+                while ((low_end ^ high_end) & 0xFF000000) == 0:
+                    if decode:
+                        follows = np.int64(code[used]) if used < code.shape[0] else 0
+                        value = ((value << 8) & 0xFFFFFFFF) | follows
+                    else:
+                        code[used] = np.uint8(high_end >> 24)
+                    used += 1
+                    low_end = (low_end << 8) & 0xFFFFFFFF
+                    high_end = ((high_end << 8) & 0xFFFFFFFF) | 255
+                # learn
+                truth = 65536 if yes else 0
+                seen = mix_seen[m]
+                gain = (truth - p) * mix_rates[seen]
+                mix_seen[m] = min(seen + 1, last_mix)
+                mix[m, 0] += (gain * odds1 + (1 << 19)) >> 20
+                mix[m, 1] += (gain * odds2 + (1 << 19)) >> 20
+                mix[m, 2] += (gain * odds3 + (1 << 19)) >> 20
+                mix[m, 3] += (gain * odds4 + (1 << 19)) >> 20
+                mix[m, 4] += (gain * odds5 + (1 << 19)) >> 20
+                seen = first_seen[i1]
+                first[i1] += ((truth - np.int64(logistic[odds4 + 3072])) * table_rates[seen]) >> 16
+                first_seen[i1] = min(seen + 1, last_table)
+                seen = second_seen[i2]
+                second[i2] += ((truth - np.int64(logistic[odds5 + 3072])) * table_rates[seen]) >> 16
+                second_seen[i2] = min(seen + 1, last_table)
+                # the next decision
+                if yes:
+                    bottom, below1, below2, below3 = threshold, f1, f2, f3
+                else:
+                    top, above1, above2, above3 = threshold, f1, f2, f3
+                if top == _FARTHEST or bottom == -_FARTHEST:
+                    upwards = top == _FARTHEST
+                    node = (1 if upwards else 20) + min(count, 18)
+                    reach = stride0 << count
+                    threshold = start + reach if upwards else start - reach
+                    count += 1
+                    if reach >= _FARTHEST:
+                        break
+                else:
+                    span = top - bottom
+                    if span <= unit:
+                        break
+                    side = 1 if bottom >= start else 0
+                    if refined == 0:
+                        node = 40 + min(count, 5) * 2 + side
+                    elif refined < 52:
+                        node = 52 + (refined - 40) * 2 + (1 if yes else 0)
+                    else:
+                        node = 76 + side * 2 + (1 if yes else 0)
+                    refined = min(node, 76)
+                    threshold = bottom + ((span >> 1) >> shift << shift)
+            if shift > 0:
+                if decode:
+                    low = 0
+                    for _ in range(shift):
+                        byte = np.int64(plain[bits >> 3]) if bits >> 3 < plain.shape[0] else 0
+                        low = (low << 1) | ((byte >> (7 - (bits & 7))) & 1)
+                        bits += 1
+                else:
+                    for k in range(shift):
+                        if (low >> (shift - 1 - k)) & 1:
+                            plain[bits >> 3] |= np.uint8(128 >> (bits & 7))
+                        bits += 1
+            found = _clip(origin + loop * (bottom + low), LARGEST)
+            plane[y, x] = found
+            # learn from the pixel
+            errors[y, x] = abs(found * 64 - best)
+            missed = _clip(found * 64 - middle, 2 * sigma)
+            seen = bias_seen[context]
+            bias_seen[context] = min(seen + 1, 400)
+            bias[context] += ((missed << 20) // (sigma + 1) - bias[context]) // (seen + 40)
+            missed = _clip(found * 64 - adaptive, 3 * sigma)
+            noise = sigma >> 6
+            gain = (_RATE * missed) // (energy + noise * noise * TAPS + 4 * TAPS + 1)
+            for k in range(TAPS):
+                slopes[k] = _clip(slopes[k] + ((gain * near[k]) >> 6), 1 << 24)
+        for k in range(PAD):
+            plane[y, PAD + columns + k] = plane[y, PAD + columns - 1]
+            errors[y, PAD + columns + k] = errors[y, PAD + columns - 1]
+        if row == 0:
+            for k in range(PAD):
+                plane[PAD, k] = plane[PAD, PAD]
+                plane[k, :] = plane[PAD, :]
+                errors[k, :] = errors[PAD, :]
+    if not decode:
+        code[used] = np.uint8(((low_end >> 24) + 1) & 255)
+        used += 1
+    return used, bits, (mix, first, second)
