@@ -50,7 +50,7 @@ def test_every_data_file_is_shipped_by_a_pattern():
         below = [folder_of(other) for other in SETUPTOOLS["packages"] if other != package]
         inner = [other for other in below if folder in other.parents]
         for path in folder.rglob("*"):
-            if not path.is_file() or path.suffix in (".py", ".pyc"):
+            if not path.is_file() or path.suffix == ".py" or path.parent.name == "__pycache__":
                 continue
             if any(other in path.parents for other in inner):
                 continue
