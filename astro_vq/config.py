@@ -140,7 +140,7 @@ class DataConfig(_Checked):
         self._need(self.workers >= 0, "workers", "zero or more")
 
 
-ModelName = Literal["vqvae", "autoencoder", "vae", "iwae", "hierarchical-vae", "vqvae2"]
+ModelName = Literal["vqvae", "autoencoder", "vae", "iwae", "hierarchical-vae", "vqvae2", "sparse"]
 NetworkName = Literal["compact", "oord", "mlp"]
 LikelihoodName = Literal[
     "normal",

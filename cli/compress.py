@@ -78,6 +78,18 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Delete each image when its file is on disk and was verified; not with --tokens.",
 )
+@click.option(
+    "--quality",
+    type=click.FloatRange(min=1),
+    metavar="SIGMA",
+    help="Significance at which a source becomes tokens, in sigma (default: 5 with --tokens, else "
+    "10); smaller is better and takes more bytes.",
+)
+@click.option(
+    "--bits-per-pixel",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Instead of --quality: the best one whose tokens take at most so many bits per pixel.",
+)
 @option("device")
 @batch_options
 @option("overwrite")
@@ -99,6 +111,8 @@ def compress(
     embed_model: bool,
     verify: bool | None,
     delete_input: bool,
+    quality: float | None,
+    bits_per_pixel: float | None,
     device: str,
     batch: BatchOptions,
     overwrite: bool,
@@ -136,6 +150,8 @@ def compress(
         raise click.UsageError("--tokens and --no-tokens together would store nothing")
     if no_tokens and embed_model:
         raise click.UsageError("--no-tokens needs no model, so there is none to embed")
+    if quality is not None and bits_per_pixel is not None:
+        raise click.UsageError("--quality and --bits-per-pixel exclude each other")
     if delete_input and (tokens_only or verify is False):
         flag = "--tokens" if tokens_only else "--no-verify"
         raise click.UsageError(
@@ -150,6 +166,8 @@ def compress(
         "tokens": not no_tokens,
         "effort": effort,
         "embed_model": embed_model,
+        "quality": quality,
+        "bits_per_pixel": bits_per_pixel,
     }
     work = partial(
         compress_one,

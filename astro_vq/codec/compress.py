@@ -11,7 +11,7 @@ from astro_vq.codec.encode_image import fits_model
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.inputs import make_input
 from astro_vq.codec.paths import File, check_apart, compressed_name, label_of, open_output
-from astro_vq.codec.planning import Request
+from astro_vq.codec.planning import Request, TokenChoice
 from astro_vq.codec.results import CompressionResult
 from astro_vq.codec.verify import check_written
 from astro_vq.errors import DataError, ModelMismatchError
@@ -40,6 +40,8 @@ def compress(
     overwrite: bool = False,
     verify: bool | str = False,
     delete_input: bool = False,
+    quality: float | None = None,
+    bits_per_pixel: float | None = None,
 ) -> CompressionResult:
     """Compress every image of a FITS file into an `.avq` file, which is itself FITS.
 
@@ -78,6 +80,11 @@ def compress(
     delete_input : bool
         Delete the source, a file, once the output is on disk and was verified (which it then
         always is).
+    quality : float, optional
+        Significance, in sigma, at which a source becomes tokens (models of sparse tokens): by
+        default 5 where only tokens are stored, 10 beside pixels. Smaller is better and larger.
+    bits_per_pixel : float, optional
+        Instead: the best quality whose tokens take at most so much.
 
     Returns
     -------
@@ -115,7 +122,8 @@ def compress(
     True
     """
     started = time.perf_counter()
-    request = Request.make(fidelity, max_error)
+    choice = TokenChoice.make(quality, bits_per_pixel)
+    request = Request.make(fidelity, max_error)._replace(tokens=choice)
     if verify not in (True, False, "lossless"):
         raise ValueError(f"verify must be True, False or 'lossless', got {verify!r}")
     _check_options(request, tokens=tokens, embed_model=embed_model, effort=effort, size=tile_size)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _WIDE_BYTES = 2**30
 _SHARED_PIXELS = 2**20
 _SEARCHING = 3  # from this effort on encoders search for what fpack did to plain floats
+_TOKEN_TILES = 4  # sides of tiles of tokens alone, in those of tiles with pixels
 
 
 class SourceImage(Protocol):
@@ -118,7 +119,7 @@ class ImageEncoder:
         info : ImageHeader
             What its header says.
         """
-        grid = TileGrid.for_shape(info.shape, self._tile_size)
+        grid = TileGrid.for_shape(info.shape, self._side_of_tiles(info))
         header, axes = store_image_header(image.header_bytes, has_data=grid.count > 0)
         if grid.count == 0 and not header.patch and not image.padding:
             own = [*axes, format_card("AVQFID", "lossless")]
@@ -126,7 +127,7 @@ class ImageEncoder:
             plan = Plan("lossless")
             return EncodedImage(plan, 0, 0, 0, 0, _details(plan, grid, None))
         plan = plan_image(image, info, grid, self._request)
-        tokens = self._make_tokens(image, info, grid) if plan.tokens else None
+        tokens = self._make_tokens(image, info, grid, plan) if plan.tokens else None
         if plan.fidelity == "tokens" and tokens is None:
             plan = Plan("lossless", note="kept lossless: the model does not take its bands")
         spec = PixelSpec(dtype=info.dtype, bound=plan.stored_bound, blank=info.stored_blank)
@@ -188,13 +189,25 @@ class ImageEncoder:
         return find_grid(read, grid.height, grid.width)
 
     def _make_tokens(
-        self, image: SourceImage, info: ImageHeader, grid: TileGrid
+        self, image: SourceImage, info: ImageHeader, grid: TileGrid, plan: Plan
     ) -> "TokenLayerMaker | None":
         if self._model is None or not fits_model(info, self._model.layer.channels):
             return None
-        from astro_vq.codec.token_layer import TokenLayerMaker  # torch only when it is needed
+        from astro_vq.codec.sparse_layer import SparseLayerMaker  # torch only when it is needed
+        from astro_vq.codec.sparse_windows import SparseWindowedModel
+        from astro_vq.codec.token_layer import TokenLayerMaker
 
+        if isinstance(self._model, SparseWindowedModel):
+            alone = plan.fidelity == "tokens"
+            choice = self._request.tokens
+            return SparseLayerMaker(image, info, grid, self._model, choice, is_alone=alone)
         return TokenLayerMaker(image, info, grid, self._model)
+
+    def _side_of_tiles(self, info: ImageHeader) -> int:
+        """Return the side of a tile: larger where there are only tokens, which are few."""
+        if self._request.fidelity != "tokens" or self._model is None:
+            return self._tile_size
+        return min(_TOKEN_TILES * self._tile_size, 2048) if self._model.is_sparse else self._tile_size
 
     def _encode_masks(
         self, tiles: list[NDArray[Any]], info: ImageHeader, spec: PixelSpec

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from astro_vq.checkpoint import WEIGHTS_FILE, load_model
+from astro_vq.codec.sparse_windows import wrap_model
 from astro_vq.codec.windows import WindowedModel, choose_device
 
 _Stamp = tuple[int, int] | None
@@ -23,7 +24,7 @@ def load_once(
 
 @functools.lru_cache(maxsize=4)
 def _load(label: str, device: str, expected_hash: str | None, stamp: _Stamp) -> WindowedModel:
-    return WindowedModel(load_model(label, device=device, expected_hash=expected_hash))
+    return wrap_model(load_model(label, device=device, expected_hash=expected_hash))
 
 
 def _stamp(label: str) -> _Stamp:

@@ -83,7 +83,8 @@ class ModelSource:
 
     def _from_bytes(self, embedded: bytes) -> "WindowedModel":
         from astro_vq.checkpoint import model_from_bytes
-        from astro_vq.codec.windows import WindowedModel, choose_device
+        from astro_vq.codec.sparse_windows import wrap_model
+        from astro_vq.codec.windows import choose_device
 
         loaded = model_from_bytes(
             embedded,
@@ -95,4 +96,4 @@ class ModelSource:
                 f"{self._file.name}: the embedded model has hash {loaded.hash}, but the file names "
                 f"{self.hash}"
             )
-        return WindowedModel(loaded)
+        return wrap_model(loaded)

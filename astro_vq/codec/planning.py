@@ -61,6 +61,38 @@ class MaxError(NamedTuple):
         return cls(value, text.endswith("sigma"))
 
 
+class TokenChoice(NamedTuple):
+    """How many sparse tokens are stored.
+
+    Attributes
+    ----------
+    quality : float or None
+        Significance, in sigma, of a source that is coded; None for the usual one.
+    bits_per_pixel : float or None
+        What the tokens may take at most; None for no limit.
+    """
+
+    quality: float | None = None
+    bits_per_pixel: float | None = None
+
+    @classmethod
+    def make(cls, quality: float | None, bits_per_pixel: float | None) -> "TokenChoice":
+        """Check what was asked for.
+
+        Raises
+        ------
+        ValueError
+            Both are given, or one is impossible.
+        """
+        if quality is not None and bits_per_pixel is not None:
+            raise ValueError("quality and bits_per_pixel exclude each other: give one of them")
+        if quality is not None and not 1 <= quality < float("inf"):
+            raise ValueError(f"quality must be at least 1 (sigma) and finite, got {quality}")
+        if bits_per_pixel is not None and not 0 < bits_per_pixel < float("inf"):
+            raise ValueError(f"bits_per_pixel must be above 0 and finite, got {bits_per_pixel}")
+        return cls(quality, bits_per_pixel)
+
+
 class Request(NamedTuple):
     """What the caller asked for.
 
@@ -70,10 +102,13 @@ class Request(NamedTuple):
         None chooses by the type of each image.
     max_error : MaxError
         Bound of lossy images.
+    tokens : TokenChoice
+        How many tokens.
     """
 
     fidelity: Fidelity | None
     max_error: MaxError
+    tokens: TokenChoice = TokenChoice()
 
     @classmethod
     def make(cls, fidelity: str | None, max_error: str | float | None) -> "Request":

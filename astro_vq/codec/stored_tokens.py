@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from astro_vq.codec.container import unpack_scalings
 from astro_vq.codec.placing import paste, shifted
+from astro_vq.codec.sparse_side import SparseSide
 from astro_vq.codec.stored_tiles import OnDamage, TileDamage, TileTable
-from astro_vq.codec.tokens import TokenLayer, TokenTable, decode_tokens
+from astro_vq.codec.tokens import SPARSE_MAPS, TokenLayer, TokenTable, decode_tokens
 from astro_vq.data.scaling import Scaling
 from astro_vq.errors import FormatError
 from astro_vq.types import TileGeometry
@@ -25,6 +26,8 @@ class TokenDecoder(Protocol):
         scalings: list[Scaling],
         ys: slice,
         xs: slice,
+        *,
+        condition: bytes = b"",
     ) -> NDArray[np.float64]:
         """Return the mean (C, ny, nx) of a rectangle."""
         ...
@@ -61,9 +64,16 @@ class StoredTokens:
                 f"{table.where}: {len(values)} scalings for {self._grid.planes} planes"
             )
         self.scalings = [Scaling(float(sky), float(sigma)) for sky, sigma in values]
-        self._codes = TokenTable.from_bytes(
-            table.side.get("TOKT", b""), self.layer.depth, self.layer.codes
-        )
+        self.sparse: SparseSide | None = None
+        self._codes: TokenTable | None = None
+        if "SPRS" in table.side:
+            self.sparse = SparseSide.from_bytes(
+                table.side["SPRS"], layer.depth, self._grid.planes // layer.channels
+            )
+        else:
+            self._codes = TokenTable.from_bytes(
+                table.side.get("TOKT", b""), self.layer.depth, self.layer.codes
+            )
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -104,12 +114,25 @@ class StoredTokens:
             try:
                 stream = self._tiles.stream(number, "TOKENS")
                 shape = (self.layer.depth, place.ny, place.nx)
-                values = decode_tokens(stream, shape, self._codes)
+                values = self._decode_stream(stream, shape, place)
             except FormatError as err:
                 self._tiles.report(number, err, on_damage)
                 continue
             paste(out, values, place, ys, xs)
         return out
+
+    def _decode_stream(
+        self, stream: bytes, shape: tuple[int, int, int], place: TileGeometry
+    ) -> NDArray[np.integer]:
+        if self._codes is not None:
+            return decode_tokens(stream, shape, self._codes)
+        if self.sparse is None or (stream and stream[0] != SPARSE_MAPS):
+            raise FormatError(f"token stream of unknown coder {stream[0]} among sparse tokens")
+        from astro_vq.entropy.sparse_maps import decode_maps, first_contexts  # numba is slow to load
+
+        tables = first_contexts(self.sparse.shape)
+        origin = place.y0, place.x0
+        return decode_maps(stream[1:], shape, self.sparse.shape, origin, tables)
 
     def decode(
         self,
@@ -151,7 +174,9 @@ class StoredTokens:
 
         bands = self.scalings[stack * self.layer.channels : (stack + 1) * self.layer.channels]
         size = self._grid.height, self._grid.width
-        mean: NDArray[np.float64] = model.decode(read, size, bands, ys, xs)[channel]
+        condition = self.sparse.stars[stack] if self.sparse is not None else b""
+        decoded = model.decode(read, size, bands, ys, xs, condition=condition)
+        mean: NDArray[np.float64] = decoded[channel]
         reach = self.layer.halo * self.layer.stride
         for damage in lost:
             rows, columns = damage.tile.slices

@@ -62,9 +62,12 @@ class TokenLayerMaker:
         height, width = token_size(self._size, self._layer.stride)
         stacks = grid.planes // self._layer.channels
         self._indices = _allocate((stacks, self._layer.depth, height, width))
+        self._encode_all()
+
+    def _encode_all(self) -> None:
         counts = np.zeros((self._layer.depth, self._layer.codes), np.int64)
-        for stack in range(stacks):
-            for ys, xs, indices in model.encode(
+        for stack in range(self._indices.shape[0]):
+            for ys, xs, indices in self._model.encode(
                 self._reader(stack), self._size, self._bands(stack)
             ):
                 self._indices[stack, :, ys, xs] = indices
@@ -101,7 +104,14 @@ class TokenLayerMaker:
                 ys = slice(y, min(y + step, self._grid.height))
                 for x in range(0, self._grid.width, across):
                     xs = slice(x, min(x + across, self._grid.width))
-                    mean = self._model.decode(read, self._size, self._bands(stack), ys, xs)[band]
+                    mean = self._model.decode(
+                        read,
+                        self._size,
+                        self._bands(stack),
+                        ys,
+                        xs,
+                        condition=self._condition(stack),
+                    )[band]
                     stored = self._image.read_stored(plane, ys, xs)
                     there = ~self._info.missing(stored)
                     decoded = self._info.to_physical(self._info.to_stored(mean))[there]
@@ -112,6 +122,10 @@ class TokenLayerMaker:
                         largest = max(largest, float(error.max()))
                         count += error.size
         return TokenQuality(float(np.sqrt(squares / max(count, 1))), largest)
+
+    def _condition(self, stack: int) -> bytes:
+        """Return what decoding a stack depends on beside its tokens."""
+        return b""
 
     def _bands(self, stack: int) -> list[Scaling]:
         channels = self._layer.channels

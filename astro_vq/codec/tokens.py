@@ -2,7 +2,8 @@
 
 The first byte names the coder; an id never changes its meaning. Id 0: each index in
 ``ceil(log2(codes))`` bits, most significant first, the last byte filled with zeros. Id 1: range
-coded with the static table of the HDU (`TokenTable`), one depth after the other.
+coded with the static table of the HDU (`TokenTable`), one depth after the other. Id 2: sparse maps
+(`astro_vq.entropy.sparse_maps`); no bytes at all where a tile has no tokens.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from astro_vq.codec.bytestream import ByteReader, encode_varint
 from astro_vq.entropy.coder import decode_static, encode_static, quantize_counts
 from astro_vq.errors import FormatError
 
-FIXED_WIDTH, STATIC_TABLE = 0, 1
+FIXED_WIDTH, STATIC_TABLE, SPARSE_MAPS = 0, 1, 2
 
 TABLE_BITS = 16
 LARGEST_CODES = 2**TABLE_BITS

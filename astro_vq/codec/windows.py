@@ -95,6 +95,11 @@ class WindowedModel:
         model = self._model
         return TokenLayer(model.stride, model.halo, model.channels, model.codes, model.depth)
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether tokens are sparse, so that tiles of them had better be large."""
+        return False
+
     def encode(
         self, read: ReadPixels, size: tuple[int, int], scalings: Sequence[Scaling]
     ) -> Iterator[tuple[slice, slice, NDArray[np.int64]]]:
@@ -140,6 +145,8 @@ class WindowedModel:
         scalings: Sequence[Scaling],
         ys: slice,
         xs: slice,
+        *,
+        condition: bytes = b"",
     ) -> NDArray[np.float64]:
         """Return the model's mean of a rectangle of an image.
 
@@ -153,6 +160,8 @@ class WindowedModel:
             One for each channel.
         ys, xs : slice
             The rectangle, within the image.
+        condition : bytes
+            What the file holds for this map beside its tokens (models of sparse tokens).
 
         Returns
         -------

@@ -5,6 +5,7 @@ from astro_vq.models.autoencoder import Autoencoder
 from astro_vq.models.base import LossTerms, Model, PixelBatch, PlainBatch
 from astro_vq.models.hierarchical import HierarchicalVAE
 from astro_vq.models.iwae import IWAE
+from astro_vq.models.sparse import SparseVQ
 from astro_vq.models.vae import VAE
 from astro_vq.models.vqvae import VQVAE
 from astro_vq.models.vqvae2 import VQVAE2
@@ -16,6 +17,7 @@ MODELS: dict[str, type[Model]] = {
     "hierarchical-vae": HierarchicalVAE,
     "vqvae": VQVAE,
     "vqvae2": VQVAE2,
+    "sparse": SparseVQ,
 }
 """Names of models."""
 
@@ -48,5 +50,6 @@ __all__ = [
     "Model",
     "PixelBatch",
     "PlainBatch",
+    "SparseVQ",
     "build_model",
 ]

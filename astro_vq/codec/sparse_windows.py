@@ -1,0 +1,212 @@
+"""Sparse tokens of whole images, and images of sparse tokens; needs torch.
+
+Frames of up to 4096 x 4096 pixels are encoded whole; larger ones block by block, each on what the
+blocks before it leave, so that sources on the seams are coded once.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from astro_vq.checkpoint import LoadedModel
+from astro_vq.codec.sparse_side import pack_star, unpack_star
+from astro_vq.codec.windows import ReadPixels, ReadTokens, WindowedModel, token_size
+from astro_vq.data.noise import autocovariance
+from astro_vq.data.scaling import Scaling
+from astro_vq.entropy.map_shape import MapShape
+from astro_vq.errors import DataError, FormatError
+from astro_vq.models.sparse import SparseVQ
+from astro_vq.models.sparse_atoms import BETAS, LEVELS, STAR_CODES, StarShape
+from astro_vq.models.sparse_encoder import Quality, fit_star
+
+_BLOCK = 1024  # tokens on a side
+_WINDOW = 512  # tokens on a side of what is decoded at once
+_UNIT = 2 ** (LEVELS - 1)  # tokens of a cell of the coarsest level
+_MEASURED_SIDE = 512
+_LAG = 8
+
+
+class SparseWindowedModel(WindowedModel):
+    """A model of sparse tokens applied to images of any size.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Its model is a `SparseVQ`.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        super().__init__(loaded)
+        self._sparse = cast(SparseVQ, loaded.model)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether tokens are sparse: they are."""
+        return True
+
+    @property
+    def map_shape(self) -> MapShape:
+        """What the maps hold, for their coder."""
+        model = self._sparse
+        return MapShape(LEVELS, model.book.shape[0], STAR_CODES, model.tokens)
+
+    def measure_condition(
+        self, read: ReadPixels, size: tuple[int, int], scaling: Scaling
+    ) -> bytes:
+        """Return the shape of the stars of a frame, as a file holds it."""
+        y, x = (slice(max(n - 2048, 0) // 2, max(n - 2048, 0) // 2 + min(n, 2048)) for n in size)
+        shape = fit_star(self._linear(read, scaling, y, x), self._sparse.basis)
+        return pack_star((shape.width, shape.e1, shape.e2, shape.beta))
+
+    def encode_frame(
+        self,
+        read: ReadPixels,
+        size: tuple[int, int],
+        scaling: Scaling,
+        *,
+        condition: bytes,
+        quality: Quality,
+        coded: ReadTokens,
+    ) -> Iterator[tuple[slice, slice, NDArray[np.int32]]]:
+        """Yield the tokens of a frame, block by block.
+
+        Parameters
+        ----------
+        read : callable
+            Gives pixels (1, ny, nx) of a rectangle.
+        size : (int, int)
+            Height and width of the frame in pixels.
+        scaling : Scaling
+            Of the frame.
+        condition : bytes
+            What `measure_condition` gave.
+        quality : Quality
+            When a token is worth its bits.
+        coded : callable
+            Gives the indices of a rectangle of tokens as far as they were yielded, else 0.
+        """
+        stride = self._sparse.stride
+        star = star_of(condition)
+        noise = self._covariance(read, size, scaling)
+        rows, columns = token_size(size, stride)
+        whole = max(rows, columns) <= _BLOCK
+        for ys in _spans(rows, _BLOCK):
+            for xs in _spans(columns, _BLOCK):
+                halo = 0 if whole else self._sparse.halo
+                wy, wx = _widen(ys, rows, halo), _widen(xs, columns, halo)
+                y_pixels = slice(wy.start * stride, min(wy.stop * stride, size[0]))
+                x_pixels = slice(wx.start * stride, min(wx.stop * stride, size[1]))
+                pixels = self._linear(read, scaling, y_pixels, x_pixels)
+                if not whole:
+                    with torch.inference_mode():
+                        done = torch.from_numpy(coded(wy, wx).astype(np.int32))
+                        drawn = self._sparse.decode_frame(done.to(self._device), star)
+                    pixels = pixels - drawn[: pixels.shape[0], : pixels.shape[1]]
+                found = self._sparse.encode_frame(pixels, quality, star, noise).numpy()
+                y, x = ys.start - wy.start, xs.start - wx.start
+                inside = found[:, y : y + ys.stop - ys.start, x : x + xs.stop - xs.start]
+                yield ys, xs, inside
+
+    def decode(
+        self,
+        read: ReadTokens,
+        size: tuple[int, int],
+        scalings: Sequence[Scaling],
+        ys: slice,
+        xs: slice,
+        *,
+        condition: bytes = b"",
+    ) -> NDArray[np.float64]:
+        """Return the mean of a rectangle of a frame; see `WindowedModel.decode`."""
+        stride = self._sparse.stride
+        star = star_of(condition)
+        scaling = scalings[0]
+        out = np.empty((1, ys.stop - ys.start, xs.stop - xs.start))
+        rows, columns = token_size(size, stride)
+        for ty in _spans(-(-ys.stop // stride), _WINDOW, ys.start // stride):
+            for tx in _spans(-(-xs.stop // stride), _WINDOW, xs.start // stride):
+                wy, wx = (
+                    _widen(span, n, self._sparse.halo)
+                    for span, n in ((ty, rows), (tx, columns))
+                )
+                indices = torch.from_numpy(np.asarray(read(wy, wx), np.int32)).to(self._device)
+                with torch.inference_mode():
+                    frame = self._sparse.decode_frame(indices, star).cpu().numpy()
+                y0, y1 = max(ty.start * stride, ys.start), min(ty.stop * stride, ys.stop)
+                x0, x1 = max(tx.start * stride, xs.start), min(tx.stop * stride, xs.stop)
+                part = frame[
+                    y0 - wy.start * stride : y1 - wy.start * stride,
+                    x0 - wx.start * stride : x1 - wx.start * stride,
+                ]
+                inside = out[0, y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start]
+                np.multiply(part, scaling.sigma, out=inside)
+                inside += scaling.sky
+        return out
+
+    def _linear(
+        self, read: ReadPixels, scaling: Scaling, ys: slice, xs: slice
+    ) -> torch.Tensor:
+        """Return pixels in sigma, 0 where missing."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            values = (read(ys, xs)[0] - scaling.sky) / scaling.sigma
+        values = np.where(np.isfinite(values), values, 0.0)
+        return torch.from_numpy(values.astype(np.float32)).to(self._device)
+
+    def _covariance(
+        self, read: ReadPixels, size: tuple[int, int], scaling: Scaling
+    ) -> torch.Tensor:
+        """Return the autocovariance of the noise at the middle of a frame; white if unknown."""
+        side = _MEASURED_SIDE
+        y, x = (slice(max(n - side, 0) // 2, max(n - side, 0) // 2 + min(n, side)) for n in size)
+        part = self._linear(read, scaling, y, x).cpu().numpy().astype(np.float64)
+        lag = min(_LAG, (min(part.shape) - 1) // 4)
+        try:
+            values = autocovariance(part, lag)
+        except DataError:
+            return torch.ones(1, 1, dtype=torch.float64)
+        if not np.isfinite(values).all() or values[lag, lag] <= 0:
+            return torch.ones(1, 1, dtype=torch.float64)
+        return torch.from_numpy(values)
+
+
+def wrap_model(loaded: LoadedModel) -> WindowedModel:
+    """Return what applies a model to images of any size.
+
+    Raises
+    ------
+    ModelMismatchError
+        The model has no tokens, takes one image size only, or has too many codes.
+    """
+    return SparseWindowedModel(loaded) if isinstance(loaded.model, SparseVQ) else WindowedModel(loaded)
+
+
+def star_of(condition: bytes) -> StarShape:
+    """Return the shape of stars that a file holds.
+
+    Raises
+    ------
+    FormatError
+        It is impossible.
+    """
+    if not condition:
+        return StarShape()
+    star = StarShape(*unpack_star(condition))
+    if star.beta >= len(BETAS) or max(abs(star.e1), abs(star.e2)) > 10:
+        raise FormatError(f"damaged record SPRS: stars of shape {tuple(star)}")
+    return star
+
+
+def _spans(stop: int, step: int, start: int = 0) -> Iterator[slice]:
+    for first in range(start, stop, step):
+        yield slice(first, min(first + step, stop))
+
+
+def _widen(span: slice, size: int, halo: int) -> slice:
+    """Return a range with its halo, beginning at a multiple of the coarsest cell."""
+    first = max(span.start - halo, 0) // _UNIT * _UNIT
+    return slice(first, min(span.stop + halo, size))
+
+
