@@ -207,7 +207,9 @@ class ImageEncoder:
         """Return the side of a tile: larger where there are only tokens, which are few."""
         if self._request.fidelity != "tokens" or self._model is None:
             return self._tile_size
-        return min(_TOKEN_TILES * self._tile_size, 2048) if self._model.is_sparse else self._tile_size
+        return (
+            min(_TOKEN_TILES * self._tile_size, 2048) if self._model.is_sparse else self._tile_size
+        )
 
     def _encode_masks(
         self, tiles: list[NDArray[Any]], info: ImageHeader, spec: PixelSpec

@@ -53,9 +53,7 @@ class SparseWindowedModel(WindowedModel):
         model = self._sparse
         return MapShape(LEVELS, model.book.shape[0], STAR_CODES, model.tokens)
 
-    def measure_condition(
-        self, read: ReadPixels, size: tuple[int, int], scaling: Scaling
-    ) -> bytes:
+    def measure_condition(self, read: ReadPixels, size: tuple[int, int], scaling: Scaling) -> bytes:
         """Return the shape of the stars of a frame, as a file holds it."""
         y, x = (slice(max(n - 2048, 0) // 2, max(n - 2048, 0) // 2 + min(n, 2048)) for n in size)
         shape = fit_star(self._linear(read, scaling, y, x), self._sparse.basis)
@@ -129,8 +127,7 @@ class SparseWindowedModel(WindowedModel):
         for ty in _spans(-(-ys.stop // stride), _WINDOW, ys.start // stride):
             for tx in _spans(-(-xs.stop // stride), _WINDOW, xs.start // stride):
                 wy, wx = (
-                    _widen(span, n, self._sparse.halo)
-                    for span, n in ((ty, rows), (tx, columns))
+                    _widen(span, n, self._sparse.halo) for span, n in ((ty, rows), (tx, columns))
                 )
                 indices = torch.from_numpy(np.asarray(read(wy, wx), np.int32)).to(self._device)
                 with torch.inference_mode():
@@ -146,9 +143,7 @@ class SparseWindowedModel(WindowedModel):
                 inside += scaling.sky
         return out
 
-    def _linear(
-        self, read: ReadPixels, scaling: Scaling, ys: slice, xs: slice
-    ) -> torch.Tensor:
+    def _linear(self, read: ReadPixels, scaling: Scaling, ys: slice, xs: slice) -> torch.Tensor:
         """Return pixels in sigma, 0 where missing."""
         with np.errstate(invalid="ignore", over="ignore"):
             values = (read(ys, xs)[0] - scaling.sky) / scaling.sigma
@@ -180,7 +175,9 @@ def wrap_model(loaded: LoadedModel) -> WindowedModel:
     ModelMismatchError
         The model has no tokens, takes one image size only, or has too many codes.
     """
-    return SparseWindowedModel(loaded) if isinstance(loaded.model, SparseVQ) else WindowedModel(loaded)
+    return (
+        SparseWindowedModel(loaded) if isinstance(loaded.model, SparseVQ) else WindowedModel(loaded)
+    )
 
 
 def star_of(condition: bytes) -> StarShape:
@@ -208,5 +205,3 @@ def _widen(span: slice, size: int, halo: int) -> slice:
     """Return a range with its halo, beginning at a multiple of the coarsest cell."""
     first = max(span.start - halo, 0) // _UNIT * _UNIT
     return slice(first, min(span.stop + halo, size))
-
-

@@ -128,7 +128,10 @@ class StoredTokens:
             return decode_tokens(stream, shape, self._codes)
         if self.sparse is None or (stream and stream[0] != SPARSE_MAPS):
             raise FormatError(f"token stream of unknown coder {stream[0]} among sparse tokens")
-        from astro_vq.entropy.sparse_maps import decode_maps, first_contexts  # numba is slow to load
+        from astro_vq.entropy.sparse_maps import (  # numba is slow to load
+            decode_maps,
+            first_contexts,
+        )
 
         tables = first_contexts(self.sparse.shape)
         origin = place.y0, place.x0

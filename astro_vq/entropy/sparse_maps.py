@@ -170,9 +170,7 @@ def _run(
                     at = min(left, 2) * 18 + min(up, 2) * 6 + sides * 2 + far
                 else:
                     at = 54 + (min(k, 5) - 1) * 3 + min(left + up, 2)
-                more = _code_bit(
-                    state, buffer, tables, _MAPS + at, 1 if k < n else 0, _FAST
-                )
+                more = _code_bit(state, buffer, tables, _MAPS + at, 1 if k < n else 0, _FAST)
                 if more == 0:
                     break
                 level, code, star, gain = 0, 0, 0, 0

@@ -87,9 +87,7 @@ class SparseVQ(Model):
     arXiv:2107.03312 (residual vector quantisation).
     """
 
-    def __init__(
-        self, likelihood: Likelihood[Any], *, dim: int, codes: int, tokens: int
-    ) -> None:
+    def __init__(self, likelihood: Likelihood[Any], *, dim: int, codes: int, tokens: int) -> None:
         reach = 3 * 2 ** (LEVELS - 1)  # of the coarsest patch, and of its smooth edge
         super().__init__(
             nn.Identity(), nn.Identity(), likelihood, channels=1, stride=STRIDE, halo=reach
@@ -99,7 +97,8 @@ class SparseVQ(Model):
         self.basis = nn.Parameter(torch.linalg.qr(torch.randn(PATCH**2, dim))[0].T.contiguous())
         self.book = nn.Parameter(F.normalize(torch.randn(codes, dim), dim=1))
         self.tokens = tokens
-        self._books: dict[tuple[StarShape, tuple[int, int]], list[Books]] = {}
+        self._kept: tuple[tuple[int, int], list[Books]] | None = None
+        self._books: dict[StarShape, list[Books]] = {}
 
     @classmethod
     def from_config(cls, config: ModelConfig, channels: int) -> Self:
@@ -107,9 +106,7 @@ class SparseVQ(Model):
         if channels != 1:
             raise ConfigError(f"sparse tokens are of one band, got {channels}")
         likelihood = LIKELIHOODS[config.likelihood](config)
-        return cls(
-            likelihood, dim=config.latent_channels, codes=config.codes, tokens=config.depth
-        )
+        return cls(likelihood, dim=config.latent_channels, codes=config.codes, tokens=config.depth)
 
     @property
     def codes_per_level(self) -> int:
@@ -127,26 +124,43 @@ class SparseVQ(Model):
         return 2 * self.tokens
 
     def books(self, star: StarShape) -> list[Books]:
-        """Return what the encoder works with, level by level; made once for each star shape."""
+        """Return what the encoder works with, level by level; kept until something changes."""
         stamp = self.basis._version, self.book._version
-        key = (star, stamp)
-        if key not in self._books:
-            self._books = {key: self._make_books(star)}
-        return self._books[key]
+        if self._kept is None or self._kept[0] != stamp:
+            self._kept = stamp, self._learnt_books()
+            self._books = {}
+        if star not in self._books:
+            self._books = {star: self._add_stars(self._kept[1], star)}
+        return self._books[star]
 
     @torch.no_grad()
-    def _make_books(self, star: StarShape) -> list[Books]:
+    def _learnt_books(self) -> list[Books]:
+        """Return books without codes of stars."""
         first = _representatives(F.normalize(self.book, dim=1), min(_FIRST, len(self.book)))
         books: list[Books] = []
         for level in range(LEVELS):
             gram = self._gram(level) if level < _MEASURED else books[-1].gram
-            stars = star_codes(star, self.basis, level)
-            codes = _unit(torch.cat([self.book, stars]), gram)
-            few = _unit(torch.cat([first, stars[::7]]), gram)
-            both = [self._aperture(part, min(level, _MEASURED - 1)) for part in (codes, few)]
-            shrink = 2.0 ** -max(level - _MEASURED + 1, 0)
-            books.append(Books(gram, codes, few, both[0] * shrink, both[1] * shrink))
+            codes, few = _unit(self.book, gram), _unit(first, gram)
+            weights = self._aperture(codes, level), self._aperture(few, level)
+            books.append(Books(gram, codes, few, *weights))
         return books
+
+    @torch.no_grad()
+    def _add_stars(self, books: list[Books], star: StarShape) -> list[Books]:
+        added = []
+        for level, book in enumerate(books):
+            stars = _unit(star_codes(star, self.basis, level), book.gram)
+            seen = self._aperture(stars, level) if bool(stars.any()) else stars[:, 0]
+            added.append(
+                Books(
+                    book.gram,
+                    torch.cat([book.codes, stars]),
+                    torch.cat([book.first, stars[::7]]),
+                    torch.cat([book.weights, seen]),
+                    torch.cat([book.first_weights, seen[::7]]),
+                )
+            )
+        return added
 
     def _images(self, vectors: Tensor, level: int, pad: int) -> Tensor:
         patches = F.pad((vectors @ self.basis).view(-1, 1, PATCH, PATCH), (pad,) * 4)
@@ -164,11 +178,14 @@ class SparseVQ(Model):
         return torch.stack(rows)
 
     def _aperture(self, codes: Tensor, level: int) -> Tensor:
+        """Return what the best placed aperture sees of codes; beyond level 2 half of it a level."""
+        shrink = 2.0 ** -max(level - _MEASURED + 1, 0)
+        level = min(level, _MEASURED - 1)
         axis = torch.arange(-4, 5, dtype=codes.dtype, device=codes.device)
         disc = (axis[:, None] ** 2 + axis[None, :] ** 2 <= 16.5).to(codes)
         disc = disc / disc.sum().sqrt()
         seen = F.conv2d(self._images(codes, level, 4), disc[None, None], padding=4)
-        return seen.abs().flatten(1).amax(1).clamp(max=1.0)
+        return seen.abs().flatten(1).amax(1).clamp(max=1.0) * shrink
 
     @torch.no_grad()
     def encode_frame(
@@ -213,15 +230,14 @@ class SparseVQ(Model):
             here = level == number
             if not here.any():
                 continue
-            h, w = size[0] >> number, size[1] >> number
-            latents = torch.zeros(h * w, self.basis.shape[0]).to(self.basis)
-            place = (y[here] >> number) * w + (x[here] >> number)
-            latents = latents.index_add(0, place, books[number].codes[code[here]] * gain[here, None])
-            out = out + render(latents.view(h, w, -1), self.basis, number)
+            drawn = books[number].codes[code[here]] * gain[here, None]
+            cells = size[0] >> number, size[1] >> number
+            places = y[here] >> number, x[here] >> number
+            out = out + render(drawn, *places, self.basis, cells, number)
         return out[0, 0, : height * STRIDE, : width * STRIDE]
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return latents (B, D, h, w) of the finest level, of pixels (B, 1, H, W), network units."""
+        """Return latents (B, D, h, w) of the finest level, of pixels (B, 1, H, W)."""
         self._check_pixels(pixels)
         kernel = self.basis.view(-1, 1, PATCH, PATCH)
         padded = F.pad(torch.sinh(pixels), (6, 6, 6, 6))
@@ -250,7 +266,10 @@ class SparseVQ(Model):
         return self.decode_indices(self.encode_indices(pixels))
 
     def loss(self, batch: PixelBatch) -> LossTerms:
-        """Return the terms of the likelihood of pixels given their tokens; see `Model.loss`."""
+        """Return the terms of the likelihood of pixels given their tokens; see `Model.loss`.
+
+        They have no gradient: codes are fitted by `astro_vq.training.fit_sparse`.
+        """
         prepared = prepare(batch)
         raw = self.reconstruct(prepared.pixels)
         terms = self._likelihood_terms(prepared, self.likelihood(raw, prepared.scale))

@@ -74,25 +74,23 @@ def encode_plane(
     unit = STRIDE * 2 ** (LEVELS - 1)
     left = F.pad(pixels.to(basis)[None, None], (0, -width % unit, 0, -height % unit))
     sizes = [tuple(n // (STRIDE << level) for n in left.shape[2:]) for level in range(LEVELS)]
-    levels = [_prepare(books[n], basis, n, quality, covariance) for n in range(LEVELS)]
+    noises = [latent_noise(basis, n, covariance) for n in range(3)]
+    levels = [_prepare(books[n], noises[min(n, 2)], quality) for n in range(LEVELS)]
     counts = [np.zeros(size, np.int64) for size in sizes]
     near = np.zeros(sizes[0], np.float32)
     free = np.full(sizes[0], tokens, np.int64)
     taken: list[NDArray[np.int64]] = []
-    latents: list[Tensor | None] = [None] * LEVELS
     for _ in range(_ROUNDS):
         changed = False
         found = 0
-        for n in range(LEVELS):
-            if latents[n] is None:
-                latents[n] = project(left, basis, n)
+        latents = [project(left, basis, n) for n in range(LEVELS)]
         strength = [_strength(z, level.first) for z, level in zip(latents, levels, strict=True)]
         for n in reversed(range(LEVELS)):
             allowed = _allowed(strength, n)
             if not allowed.any():
                 continue
             z = latents[n] if not changed else project(left, basis, n)
-            work = np.array(z, dtype=np.float32) if z is not None else np.zeros(0, np.float32)
+            work = z.cpu().numpy().copy()
             around = _coarsen(near, n)
             spare = np.ascontiguousarray(free[:: 1 << n, :: 1 << n])
             rows = pursue(
@@ -116,14 +114,11 @@ def encode_plane(
             near = np.maximum(near, np.kron(around, np.ones((1 << n, 1 << n), np.float32)))
         if not found:
             break
-        latents = [None] * LEVELS
     return _to_map(taken, (-(-height // STRIDE), -(-width // STRIDE)), tokens, per_level)
 
 
-def _strength(latents: Tensor | None, first: NDArray[np.float32]) -> Tensor:
+def _strength(latents: Tensor, first: NDArray[np.float32]) -> Tensor:
     """Return the square of the largest gain of each cell (1, 1, h, w)."""
-    if latents is None:
-        raise ValueError("latents are missing")
     gains = latents.reshape(-1, latents.shape[-1]) @ torch.from_numpy(first).to(latents).T
     return gains.square().amax(1).view(1, 1, *latents.shape[:2])
 
@@ -155,9 +150,8 @@ def _draw(
 ) -> Tensor:
     values = gain_values()[np.abs(rows[:, 3])] * np.sign(rows[:, 3])
     drawn = torch.from_numpy((codes[rows[:, 2]] * values[:, None]).astype(np.float32)).to(basis)
-    places = torch.from_numpy(rows[:, 0] * size[1] + rows[:, 1]).to(basis.device)
-    latents = torch.zeros(size[0] * size[1], basis.shape[0]).to(basis).index_add_(0, places, drawn)
-    return render(latents.view(size[0], size[1], -1), basis, level)
+    places = torch.from_numpy(rows[:, :2].copy()).to(basis.device)
+    return render(drawn, places[:, 0], places[:, 1], basis, (size[0], size[1]), level)
 
 
 def _to_map(
@@ -177,10 +171,7 @@ def _to_map(
     return torch.from_numpy(out)
 
 
-def _prepare(
-    book: "Books", basis: Tensor, level: int, quality: Quality, covariance: Tensor
-) -> _Level:
-    noise = latent_noise(basis, level, covariance)
+def _prepare(book: "Books", noise: Tensor, quality: Quality) -> _Level:
 
     def spread(codes: Tensor) -> Tensor:
         double = codes.double()
@@ -219,12 +210,12 @@ def latent_noise(basis: Tensor, level: int, covariance: Tensor) -> Tensor:
     basis : Tensor (D, 256)
         Of the model.
     level : int
-        Those from 3 on are taken to be like 3: correlations are shorter than their pixels.
+        Those from 2 on are taken to be like 2: correlations are shorter than their cells.
     covariance : Tensor (2 L + 1, 2 L + 1)
         Autocovariance of the noise of pixels.
     """
-    level = min(level, 3)
-    patches = F.pad(basis.detach().cpu().double().view(-1, 1, PATCH, PATCH), (2,) * 4)
+    level = min(level, 2)
+    patches = F.pad(basis.detach().cpu().double().view(-1, 1, PATCH, PATCH), (1,) * 4)
     images = enlarge(patches, level)[:, 0]
     lag = covariance.shape[0] // 2
     shape = [int(n) + 2 * lag for n in images.shape[1:]]
@@ -234,9 +225,11 @@ def latent_noise(basis: Tensor, level: int, covariance: Tensor) -> Tensor:
     spectrum = torch.fft.rfft2(kernel).real.clamp_min(_LEAST_SPECTRUM)
     filtered = torch.fft.irfft2(torch.fft.rfft2(images, s=shape) * spectrum, s=shape)
     filtered = filtered[:, : images.shape[1], : images.shape[2]]
-    return images.flatten(1) @ filtered.flatten(1).T
+    products: Tensor = images.flatten(1) @ filtered.flatten(1).T
+    return products
 
 
+@torch.no_grad()
 def fit_star(pixels: Tensor, basis: Tensor, *, most: int = 300) -> StarShape:
     """Return the shape of the stars of a frame: what draws its compact sources best.
 
@@ -268,14 +261,12 @@ def fit_star(pixels: Tensor, basis: Tensor, *, most: int = 300) -> StarShape:
     kept = max(len(found) * 6 // 10, 4)
 
     def value(shape: StarShape) -> float:
-        codes = star_codes(shape, basis, 0)[:100]
+        codes = star_codes(shape, basis, 0, ((1.0, 5, 0),))
         explained = (found @ codes.T).amax(1).clamp_min(0).square()
         best = explained.sort(descending=True)[0][:kept]
         return float(-torch.log(1.0001 - best).mean())
 
-    round_ones = [
-        StarShape(w, 0, 0, b) for w in range(3, WIDTHS, 2) for b in range(len(BETAS))
-    ]
+    round_ones = [StarShape(w, 0, 0, b) for w in range(3, WIDTHS, 2) for b in range(len(BETAS))]
     shape = max(round_ones, key=value)
     near = [
         StarShape(w, e1, e2, shape.beta)

@@ -58,18 +58,18 @@ def _gain_index(size: float) -> int:
     if size < LINEAR_STEP * (LINEAR_GAINS - 0.5):
         return max(int(size / LINEAR_STEP + 0.5), 1)
     steps = math.log(size / (LINEAR_STEP * LINEAR_GAINS)) / math.log(LOG_RATIO)
-    return min(max(LINEAR_GAINS + int(math.floor(steps + 0.5)), LINEAR_GAINS), GAINS - 1)
+    return min(max(LINEAR_GAINS + math.floor(steps + 0.5), LINEAR_GAINS), GAINS - 1)
 
 
 @njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
 def _first_look(z: FloatArray, codes: FloatArray, weights: FloatArray, damp: float) -> float:
     """Return the largest weighted gain among the codes of the first look."""
-    best = np.float32(0.0)
+    best = 0.0
     for k in range(codes.shape[0]):
         a = np.float32(0.0)
         for d in range(codes.shape[1]):
             a += z[d] * codes[k, d]
-        best = max(best, abs(a) * weights[k])
+        best = max(best, float(abs(a) * weights[k]))
     return best * damp
 
 
@@ -85,7 +85,7 @@ def _search(
             a += z[d] * codes[k, d]
         v = (a * weights[k] * damp) ** 2 - cost[k]
         if v > best:
-            best, code, gain = v, k, a
+            best, code, gain = v, k, float(a)
     return code, gain, best
 
 
@@ -153,9 +153,7 @@ def _pursue(
             progress = True
             close = 1 if near[i, j] > 0 else 0
             damp = 1 / math.sqrt(1 + (tolerance * near[i, j]) ** 2)
-            code, gain, worth = _search(
-                z[i, j], codes, near_w if close else far, cost[close], damp
-            )
+            code, gain, worth = _search(z[i, j], codes, near_w if close else far, cost[close], damp)
             if worth <= 1 or free[i, j] <= 0 or taken >= most:
                 score[i, j] = 0
                 continue

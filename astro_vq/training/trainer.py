@@ -9,6 +9,7 @@ import torch
 from astro_vq.checkpoint import save_model
 from astro_vq.config import RunConfig
 from astro_vq.data.datasets import Batch
+from astro_vq.errors import ConfigError
 from astro_vq.models import Model, build_model
 from astro_vq.training.batches import BatchOrder, train_batches
 from astro_vq.training.data import TrainingData
@@ -103,6 +104,11 @@ class Trainer:
         self.started = started
         self.schedule = Schedule.from_config(options)
         self.autocast = choose_precision(options.precision, device)
+        if config.model.model == "sparse":
+            raise ConfigError(
+                "codes of sparse tokens are fitted, not trained by gradient: use "
+                "python -m astro_vq.training.fit_sparse FOLDER -o RUN"
+            )
         self.model: Model = build_model(config.model, data.channels).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
         self.position = Position()

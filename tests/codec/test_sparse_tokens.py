@@ -1,0 +1,147 @@
+"""Sparse tokens in files: rates that are asked for, tiles, blocks, sections and damage."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+
+import astro_vq
+from astro_vq.checkpoint import load_model
+from astro_vq.codec import sparse_windows
+from astro_vq.codec.sparse_side import SparseSide, pack_star, unpack_star
+from astro_vq.codec.sparse_windows import SparseWindowedModel
+from astro_vq.codec.windows import token_size
+from astro_vq.data.scaling import Scaling
+from astro_vq.entropy.map_shape import MapShape
+from astro_vq.errors import FormatError
+from astro_vq.models.sparse_encoder import Quality
+from astro_vq.training.fit_sparse import make_piece, start_model, write_run
+
+
+def sky(shape, number, *, seed=0, level=100.0, sigma=5.0):
+    rng = np.random.default_rng(seed)
+    image = level + sigma * rng.normal(size=shape)
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    places = rng.uniform(8, np.array(shape) - 8, (number, 2))
+    for (y, x), flux in zip(places, sigma * 10 ** rng.uniform(1, 2.5, number), strict=True):
+        part = np.s_[max(int(y) - 9, 0) : int(y) + 10, max(int(x) - 9, 0) : int(x) + 10]
+        image[part] += flux * np.exp(-((yy[part] - y) ** 2 + (xx[part] - x) ** 2) / 2 / 1.4**2)
+    return image.astype(np.float32), places
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    pieces = [make_piece((sky((128, 128), 6, seed=s)[0].astype(float) - 100) / 5) for s in (1, 2)]
+    folder = tmp_path_factory.mktemp("run")
+    write_run(folder, start_model(pieces, dim=16, codes=32, tokens=6, seed=0), [], name="tiny")
+    return folder
+
+
+def pack(image, run, **options):
+    file = io.BytesIO()
+    result = astro_vq.compress(image, file, model=run, **options)
+    file.seek(0)
+    return file, result
+
+
+def test_sources_come_back_and_noise_does_not(run):
+    image, places = sky((200, 232), 8)
+    file, result = pack(image, run, fidelity="tokens")
+    with astro_vq.open(file, model=run) as opened:
+        decoded = opened.data
+        assert opened.tokens.shape == (12, 50, 58)
+        part = opened.section[90:150, 100:170]
+    np.testing.assert_allclose(part, decoded[90:150, 100:170], rtol=1e-5)
+    assert 8 * result.token_bytes / image.size < 0.25
+    assert decoded.std() < image.std()
+    for y, x in places:
+        around = np.s_[int(y) - 4 : int(y) + 6, int(x) - 4 : int(x) + 6]
+        left = (decoded[around] - image[around]).sum() / (5 * 10)
+        assert abs(left) < 5  # sigma of the sum of a hundred pixels
+
+
+def test_rates_and_qualities_are_kept(run):
+    image, _ = sky((192, 192), 20)
+    sizes = [pack(image, run, fidelity="tokens", quality=q)[1].token_bytes for q in (5, 20, 80)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1]
+    _, result = pack(image, run, fidelity="tokens", bits_per_pixel=0.06)
+    assert 0.03 < 8 * result.token_bytes / image.size <= 0.06
+
+
+def test_tokens_beside_pixels_cost_little(run):
+    image, _ = sky((192, 192), 6)
+    file, result = pack(image, run)
+    assert result.token_bytes < 0.05 * result.pixel_bytes
+    with astro_vq.open(file, model=run) as opened:
+        assert opened.preview.shape == image.shape
+        assert np.abs(opened.data - image).max() <= result.max_error
+
+
+def test_blocks_share_the_sources_on_their_seams(run, monkeypatch):
+    image, _ = sky((160, 288), 30)
+    size, scaling = image.shape, Scaling(100.0, 5.0)
+    model = SparseWindowedModel(load_model(run))
+    pixels = image.astype(np.float64)[None]
+    results = []
+    for block in (1024, 32):
+        monkeypatch.setattr(sparse_windows, "_BLOCK", block)
+        maps = np.zeros((model.layer.depth, *token_size(size, 4)), np.int32)
+        blocks = model.encode_frame(
+            lambda ys, xs: pixels[:, ys, xs],
+            size,
+            scaling,
+            condition=b"",
+            quality=Quality(),
+            coded=lambda ys, xs, maps=maps: maps[:, ys, xs],
+        )
+        for ys, xs, found in blocks:
+            maps[:, ys, xs] = found
+        whole = slice(0, size[0]), slice(0, size[1])
+        decoded = model.decode(lambda ys, xs, m=maps: m[:, ys, xs], size, [scaling], *whole)
+        results.append(np.sqrt(np.mean((decoded[0] - image) ** 2)))
+    assert results[1] == pytest.approx(results[0], rel=0.05)
+
+
+def test_missing_pixels_and_constant_images_are_no_trouble(run):
+    image, _ = sky((96, 96), 3)
+    image[10:40, 20:30] = np.nan
+    file, _ = pack(image, run, fidelity="tokens")
+    with astro_vq.open(file, model=run) as opened:
+        assert np.array_equal(np.isnan(opened.data), np.isnan(image))
+    file, result = pack(np.full((64, 64), 3.0, np.float32), run)
+    assert result.fidelity == "lossless"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quality": 0.5}, "quality must be at least 1"),
+        ({"bits_per_pixel": 0.0}, "bits_per_pixel must be above 0"),
+        ({"quality": 5, "bits_per_pixel": 0.1}, "exclude each other"),
+    ],
+)
+def test_impossible_wishes_are_refused(run, options, message):
+    with pytest.raises(ValueError, match=message):
+        pack(np.zeros((64, 64), np.float32), run, **options)
+
+
+def test_the_record_comes_back_or_is_refused():
+    shape = MapShape(6, 1024, 184, 12)
+    side = SparseSide(shape, (pack_star((21, -3, 2, 1)), pack_star((0, 0, 0, 0))))
+    data = side.to_bytes()
+    assert SparseSide.from_bytes(data, 24, 2) == side
+    assert unpack_star(side.stars[0]) == (21, -3, 2, 1)
+    for broken, stacks in ((data[:-1], 2), (data + b"x", 2), (data, 3)):
+        with pytest.raises(FormatError):
+            SparseSide.from_bytes(broken, 24, stacks)
+    with pytest.raises(FormatError, match="stars of shape"):
+        sparse_windows.star_of(pack_star((21, 0, 0, 9)))
+
+
+def test_frames_are_encoded_in_whatever_float_they_come(run):
+    model = SparseWindowedModel(load_model(run))
+    assert model.is_sparse
+    assert model.map_shape == MapShape(6, 32, 184, 6)
+    assert next(model.loaded.model.parameters()).dtype == torch.float32
