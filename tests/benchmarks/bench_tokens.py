@@ -31,7 +31,7 @@ import astro_vq
 from astro_vq.metrics.photometry import Catalogue, compare_sources, make_catalogue
 
 RATES = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-QUALITIES = (40.0, 20.0, 12.0, 8.0, 6.0, 5.0, 4.3, 3.7, 3.2)
+QUALITIES = (60.0, 30.0, 16.0, 10.0, 7.0, 5.0, 4.0, 3.2, 2.5)
 LARGEST_BITS = 1.5
 FILES = (
     "2mass/2010ai__2MASS__2MASS_H.fits",
