@@ -1,7 +1,7 @@
 """Sparse tokens: a vector-quantised autoencoder that codes what is significant and nothing else."""
 
 import functools
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,32 +21,12 @@ from astro_vq.models.sparse_atoms import (
     render,
     star_codes,
 )
+from astro_vq.models.sparse_books import Books
 from astro_vq.models.sparse_encoder import Quality, encode_plane
 from astro_vq.quantizers.pursuit import GAINS, REACH, gain_values
 
 _FIRST = 64  # codes that a cell is looked through with before a full search
 _MEASURED = 3  # levels from which on overlaps are those of the level before
-
-
-class Books(NamedTuple):
-    """What the encoder works with at one level, for one star shape.
-
-    Attributes
-    ----------
-    gram : Tensor (7, 7, D, D)
-        Overlaps of the basis with itself, by distance in cells.
-    codes, first : Tensor (N, D), (M, D)
-        Codes of unit norm as images: those of the model, then those of stars; and a few that
-        stand for all.
-    weights, first_weights : Tensor (N,), (M,)
-        Part of each that an aperture of four pixels sees at most, in units of its noise.
-    """
-
-    gram: Tensor
-    codes: Tensor
-    first: Tensor
-    weights: Tensor
-    first_weights: Tensor
 
 
 class SparseVQ(Model):

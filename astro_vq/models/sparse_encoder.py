@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +23,8 @@ from astro_vq.models.sparse_atoms import (
     render,
     star_codes,
 )
+from astro_vq.models.sparse_books import Books
 from astro_vq.quantizers.pursuit import GAINS, Criterion, gain_values, pursue
-
-if TYPE_CHECKING:
-    from astro_vq.models.sparse import Books
 
 _ROUNDS = 3
 _FOLLOWING = 0.4  # threshold near tokens, in that of new sources, for what an aperture sees
@@ -62,7 +60,7 @@ class _Level(NamedTuple):
 def encode_plane(
     pixels: Tensor,
     basis: Tensor,
-    books: "list[Books]",
+    books: list[Books],
     quality: Quality,
     covariance: Tensor,
     *,
@@ -171,7 +169,7 @@ def _to_map(
     return torch.from_numpy(out)
 
 
-def _prepare(book: "Books", noise: Tensor, quality: Quality) -> _Level:
+def _prepare(book: Books, noise: Tensor, quality: Quality) -> _Level:
 
     def spread(codes: Tensor) -> Tensor:
         double = codes.double()
