@@ -25,6 +25,18 @@ class BatchError(AstroVQError):
     """Work on many files cannot go on: its processes or its cluster fail."""
 
 
+class DownloadError(AstroVQError):
+    """Something could not be fetched.
+
+    `is_missing` is true when the server answered that it has no such thing, so that another thing
+    may still be there; otherwise nothing can be fetched at the moment.
+    """
+
+    def __init__(self, message: str, *, is_missing: bool = False) -> None:
+        super().__init__(message)
+        self.is_missing = is_missing
+
+
 class VerificationError(AstroVQError):
     """What was written does not give back what it was made from; nothing is left of it."""
 

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "astro_vq.cli.evaluate:evaluate",
     "tokenize": "astro_vq.cli.tokenize:tokenize",
     "sample": "astro_vq.cli.sample:sample",
+    "recipe": "astro_vq.cli.recipe:recipe",
 }
 """Name of each command and where it is: "module:attribute", in the order of the help."""
 

@@ -7,8 +7,6 @@ distributed, read noise is normal, and noise may be smoothed as resampling would
 
 import io
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +14,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from astro_vq.io.atomic import atomic_writer
 
-from .base import Recipe
 from .frame import FrameSettings
 from .profiles import PointSpread
 from .sky_header import sky_header, truth_table
@@ -186,52 +183,6 @@ def write_simulated_fits(
             content = extension.getvalue()
             file.write(content[2880:])  # without the empty primary HDU
     return truth
-
-
-def build_simulated(
-    output: Path,
-    *,
-    count: int,
-    seed: int = 0,
-    overwrite: bool = False,
-    report: Callable[[str], None] | None = None,
-) -> list[Path]:
-    """Write `count` frames of 1024 x 1024 pixels that differ in seeing, depth and noise.
-
-    Half of them have correlated noise, as resampled frames do.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        path = output / f"simulated-{seed:04d}-{number:04d}.fits"
-        write_simulated_fits(
-            path,
-            (1024, 1024),
-            seed=int(rng.integers(2**31)),
-            psf_fwhm=float(rng.uniform(2.0, 5.0)),
-            sky=float(rng.uniform(50, 2000)),
-            noise_correlation_fwhm=float(rng.uniform(1.0, 2.5)) if number % 2 else 0.0,
-            overwrite=overwrite,
-        )
-        paths.append(path)
-        if report is not None:
-            report(f"{number + 1} of {count}: {path.name}")
-    return paths
-
-
-RECIPE = Recipe(
-    name="simulated",
-    summary="simulated frames of stars and galaxies with known truth; needs no network",
-    description=(
-        "Frames of 1024 x 1024 float32 pixels with stars, Sersic galaxies, Poisson and read "
-        "noise, cosmic rays and a WCS; every second one has correlated noise. The table TRUTH "
-        "of each file lists positions and fluxes. About 4 MB a frame."
-    ),
-    licence="none needed: the images are made on the spot",
-    bands=(),
-    build=build_simulated,
-)
 
 
 def _settings(

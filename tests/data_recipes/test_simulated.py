@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astro_vq.data_recipes.frame import FrameSettings
 from astro_vq.data_recipes.profiles import PointSpread
-from astro_vq.data_recipes.simulated import build_simulated, simulate, write_simulated_fits
+from astro_vq.data_recipes.simulated import simulate, write_simulated_fits
 from astro_vq.data_recipes.sky_model import TRUTH_DTYPE
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -190,16 +190,3 @@ def test_memory_of_a_file_does_not_grow_with_the_frame(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
-
-
-def test_the_recipe_builds_the_frames_it_was_asked_for(tmp_path, monkeypatch):
-    written = []
-    monkeypatch.setattr(
-        "astro_vq.data_recipes.simulated.write_simulated_fits",
-        lambda path, shape, **options: written.append((path.name, shape, options["seed"])),
-    )
-    lines = []
-    paths = build_simulated(tmp_path / "new", count=3, seed=2, report=lines.append)
-    assert [path.name for path in paths] == [name for name, _, _ in written]
-    assert len(set(written)) == 3
-    assert lines[-1].startswith("3 of 3")

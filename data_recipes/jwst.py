@@ -1,0 +1,6 @@
+"""James Webb Space Telescope: cutouts of NIRCam images."""
+
+from .cutouts import build_cutouts
+from .facts import recipe_of
+
+RECIPE = recipe_of(__file__, build_cutouts, {"seed", "size", "positions", "bands"})
