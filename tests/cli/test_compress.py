@@ -111,6 +111,8 @@ def test_every_option_reaches_the_library(image, monkeypatch):
         "overwrite": True,
         "verify": "lossless",
         "delete_input": False,
+        "quality": None,
+        "bits_per_pixel": None,
     }
 
 
