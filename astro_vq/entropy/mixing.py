@@ -23,10 +23,16 @@ LARGEST_WEIGHT = (1 << 17) - 1
 LARGEST_SLOPE = (1 << 20) - 1
 _ROOM = 4096  # bytes of code beyond eight for each pixel
 
+_TABLES = (
+    "normal", "heavy", "ln", "logistic", "mantissas", "powers", "inverses", "mix_rates",
+    "table_rates",
+)  # fmt: skip
+
 Integers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
-State = tuple[Integers, Integers, Integers]
+Narrow = npt.NDArray[np.int32]
+State = tuple[Narrow, Narrow, Narrow]
 
 
 class Mixing(NamedTuple):
@@ -45,7 +51,7 @@ class Mixing(NamedTuple):
 
 
 class _Data(NamedTuple):
-    tables: tuple[npt.NDArray[np.int64], ...]
+    tables: tuple[Narrow, ...]
     state: State
     places: Integers
     default: Mixing
@@ -66,10 +72,9 @@ def read_data() -> _Data:
     """Return tables, first state, neighbours and defaults of the format."""
     folder = resources.files("astro_vq.pretrained") / "pixels"
     data = load(folder.joinpath("mixing-1.safetensors").read_bytes())
-    wide = {name: np.ascontiguousarray(values, np.int64) for name, values in data.items()}
-    names = ("normal", "heavy", "ln", "logistic", "mantissas", "powers", "inverses")
-    tables = tuple(wide[name] for name in (*names, "mix_rates", "table_rates"))
-    state = (wide["mix"], wide["first"], wide["second"])
+    wide = {name: data[name].astype(np.int64) for name in ("places", "taps", "width")}
+    tables = tuple(data[name] for name in _TABLES)
+    state = (data["mix"].ravel(), data["first"], data["second"])
     return _Data(tables, state, wide["places"], Mixing(wide["taps"], wide["width"]))
 
 

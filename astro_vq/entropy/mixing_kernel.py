@@ -56,14 +56,14 @@ def _log2(x, mantissas):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Return the logarithm of a positive integer in 1/32 octave."""
     octave = 63 - _leading_zeros(x)
     rest = (x >> (octave - 8)) - 256 if octave >= 8 else (x << (8 - octave)) - 256
-    return octave * 32 + mantissas[rest]
+    return octave * 32 + np.int64(mantissas[rest & 255])
 
 
 @compiled
 def _ln(x, table):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Return the natural logarithm of a positive integer in 1/256."""
     shift = max(52 - _leading_zeros(x), 0)
-    return table[x >> shift] + ((shift * 2839) >> 4)
+    return np.int64(table[(x >> shift) & 4095]) + ((shift * 2839) >> 4)
 
 
 @compiled
@@ -186,7 +186,7 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
             log5 = _log2(bright * 64 + 64, mantissas) if bright > 0 else 192
             log = width[0] + width[1] * log1 + width[2] * log2 + width[3] * log3
             log = min(max((log + width[4] * log4 + width[5] * log5) >> 8, log_least), WIDEST)
-            sigma = (powers[log & 31] << (log >> 5)) >> 16
+            sigma = (np.int64(powers[log & 31]) << (log >> 5)) >> 16
             # the mean of both predictions, corrected by what was true in this context
             context = (1 if west > guess else 0) + (2 if north > guess else 0)
             context += (4 if northeast > guess else 0) + (8 if northwest > guess else 0)
@@ -222,7 +222,7 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
                     steps = (steps + (loop >> 1)) // loop
                 low = (steps - start) & (unit - 1)
                 steps -= low
-            scale, inverse = 8 + (log >> 5), inverses[log & 31]
+            scale, inverse = 8 + (log >> 5), np.int64(inverses[log & 31])
             zero = origin * 64 - 32 * loop
             below1: Any = 0
             below2: Any = 0
@@ -234,18 +234,22 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
             node, count, refined = 0, 0, 0
             while True:
                 edge = zero + loop * threshold * 64
-                f1 = np.int64(normal[_clip(((edge - fixed) * inverse) >> scale, 2048) + 2048])
-                f2 = np.int64(heavy[_clip(((edge - best) * inverse) >> scale, 2048) + 2048])
-                f3 = np.int64(normal[_clip(((edge - adaptive) * inverse) >> scale, 2048) + 2048])
+                z = _clip(((edge - fixed) * inverse) >> scale, 2048) + 2048
+                f1 = np.int64(normal[z & 8191])
+                z = _clip(((edge - best) * inverse) >> scale, 2048) + 2048
+                f2 = np.int64(heavy[z & 8191])
+                z = _clip(((edge - adaptive) * inverse) >> scale, 2048) + 2048
+                f3 = np.int64(normal[z & 8191])
                 odds1 = _clip(_ln(above1 - f1 + 1, ln) - _ln(f1 - below1 + 1, ln), _ODDS)
                 odds2 = _clip(_ln(above2 - f2 + 1, ln) - _ln(f2 - below2 + 1, ln), _ODDS)
                 odds3 = _clip(_ln(above3 - f3 + 1, ln) - _ln(f3 - below3 + 1, ln), _ODDS)
-                i1, i2, m = base1 + node, base2 + node, base_mix + node
+                i1, i2 = (base1 + node) & 0xFFFF, (base2 + node) & 0xFFFF
+                m = ((base_mix + node) & 0xFFFF) * EXPERTS
                 odds4 = _clip(((odds2 + odds3) >> 1) + (first[i1] >> 8), _ODDS)
                 odds5 = _clip(((odds2 + odds3) >> 1) + (second[i2] >> 8), _ODDS)
-                odds = mix[m, 0] * odds1 + mix[m, 1] * odds2 + mix[m, 2] * odds3
-                odds = (odds + mix[m, 3] * odds4 + mix[m, 4] * odds5 + (1 << 19)) >> 20
-                p = np.int64(logistic[_clip(odds, 2900) + 3072])
+                odds = mix[m] * odds1 + mix[m + 1] * odds2 + mix[m + 2] * odds3
+                odds = (odds + mix[m + 3] * odds4 + mix[m + 4] * odds5 + (1 << 19)) >> 20
+                p = np.int64(logistic[(_clip(odds, 2900) + 3072) & 8191])
                 span = high_end - low_end
                 split = low_end + (span >> 16) * p + (((span & 0xFFFF) * p) >> 16)
                 yes = value <= split if decode else steps >= threshold
@@ -264,19 +268,25 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
                     high_end = ((high_end << 8) & 0xFFFFFFFF) | 255
                 # learn
                 truth = 65536 if yes else 0
-                seen = mix_seen[m]
-                gain = (truth - p) * mix_rates[seen]
+                seen = mix_seen[m] & 0xFFFF
+                gain = (truth - p) * np.int64(mix_rates[seen])
                 mix_seen[m] = min(seen + 1, last_mix)
-                mix[m, 0] += (gain * odds1 + (1 << 19)) >> 20
-                mix[m, 1] += (gain * odds2 + (1 << 19)) >> 20
-                mix[m, 2] += (gain * odds3 + (1 << 19)) >> 20
-                mix[m, 3] += (gain * odds4 + (1 << 19)) >> 20
-                mix[m, 4] += (gain * odds5 + (1 << 19)) >> 20
-                seen = first_seen[i1]
-                first[i1] += ((truth - np.int64(logistic[odds4 + 3072])) * table_rates[seen]) >> 16
+                mix[m] += (gain * odds1 + (1 << 19)) >> 20
+                mix[m + 1] += (gain * odds2 + (1 << 19)) >> 20
+                mix[m + 2] += (gain * odds3 + (1 << 19)) >> 20
+                mix[m + 3] += (gain * odds4 + (1 << 19)) >> 20
+                mix[m + 4] += (gain * odds5 + (1 << 19)) >> 20
+                seen = first_seen[i1] & 0xFFFF
+                first[i1] += (
+                    (truth - np.int64(logistic[(odds4 + 3072) & 8191]))
+                    * np.int64(table_rates[seen])
+                ) >> 16
                 first_seen[i1] = min(seen + 1, last_table)
-                seen = second_seen[i2]
-                second[i2] += ((truth - np.int64(logistic[odds5 + 3072])) * table_rates[seen]) >> 16
+                seen = second_seen[i2] & 0xFFFF
+                second[i2] += (
+                    (truth - np.int64(logistic[(odds5 + 3072) & 8191]))
+                    * np.int64(table_rates[seen])
+                ) >> 16
                 second_seen[i2] = min(seen + 1, last_table)
                 # the next decision
                 if yes:
