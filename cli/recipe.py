@@ -160,7 +160,7 @@ def show_recipe(console: Console, entry: "Recipe", *, as_json: bool) -> None:
     if entry.urls:
         console.result(f"{'checksum':<10}{checksum_of(entry)}")
         checked = f"answered on {entry.checked}"
-        never = f"NOT CHECKED: taken from documentation ({entry.written}), never asked by us"
+        never = f"NOT CHECKED: all is from documentation ({entry.written}), no URL was ever asked"
         console.result(f"{'checked':<10}{checked if entry.checked else never}")
 
 

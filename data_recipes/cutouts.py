@@ -28,6 +28,7 @@ from .folder import BuildFolder, safe_name
 Row = dict[str, str]
 
 _NAMES = ("name", "id", "objid", "object", "object_id", "rgz_name", "rgzid", "oid")
+_HOPELESS = 10  # failures at the start after which the service is taken to have changed
 _SYNONYMS = {"ra": ("ra", "raj2000", "ra_deg", "radeg"), "dec": ("dec", "dej2000", "decj2000",
              "dec_deg", "decdeg")}  # fmt: skip
 
@@ -74,6 +75,11 @@ def build_cutouts(
                 raise
             folder.leave_out(f"{name} {band}".strip(), str(err))
             report(f"{number + 1} of {len(jobs)}: left out {name}")
+            if len(folder.left_out) >= _HOPELESS and not folder.images:
+                raise DownloadError(
+                    f"the first {_HOPELESS} positions gave nothing, the last one because {err}; "
+                    f"see {recipe.home} whether the service is still as {recipe.name} expects it"
+                ) from err
             continue
         folder.add(path, sha256=digest)
         report(f"{number + 1} of {len(jobs)}: {path.name}")

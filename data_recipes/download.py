@@ -161,6 +161,18 @@ def at_mirror(url: str, mirror: str) -> str:
     return url
 
 
+def refuse_downgrade(asked: str, answered: str) -> None:
+    """Refuse an answer that came over plain http although https was asked.
+
+    Raises
+    ------
+    DownloadError
+        Naming both addresses.
+    """
+    if urlsplit(asked).scheme == "https" != urlsplit(answered).scheme:
+        raise DownloadError(f"{asked} leads to {answered}, which is not https and was not read")
+
+
 def hash_file(path: Path, like: str = "sha256:") -> str:
     """Return ``sha256:HEX`` of a file, or ``md5:HEX`` when `like` begins so."""
     name = like.partition(":")[0] or "sha256"
@@ -192,6 +204,7 @@ def _fetch(url: str, part: Path, path: Path, policy: Policy) -> None:
     request = urllib.request.Request(url, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=policy.timeout_s) as answer:
+            refuse_downgrade(url, answer.url)
             _receive(answer, part, have, policy)
     except urllib.error.HTTPError as err:
         with err:  # it holds the connection

@@ -85,7 +85,7 @@ def test_the_command_is_installed():
     assert callable(entry.load())
 
 
-@pytest.mark.parametrize("extra", ["bench", "dask", "dev", "docs", "remote", "zarr"])
+@pytest.mark.parametrize("extra", ["bench", "dask", "dev", "docs", "recipes", "remote", "zarr"])
 def test_every_promised_extra_is_there(extra):
     assert PROJECT["project"]["optional-dependencies"][extra]
 

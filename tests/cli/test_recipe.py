@@ -48,6 +48,7 @@ def test_build_writes_splits_and_says_how_to_train(tmp_path):
     assert f"astro-vq train --fits-dir {tmp_path / 'sky' / 'train'} -o RUN" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_remote_recipe_builds_trains(tmp_path):
     with misbehaving(answer) as server:
         server.faults = [("cut", 900), ("status", 429, {"Retry-After": "1"})]

@@ -142,6 +142,13 @@ def test_a_page_of_text_is_no_image(tmp_path):
         build(server, "lotss", tmp_path, count=2)
 
 
+def test_a_service_that_gives_nothing_is_not_asked_on_and_on(tmp_path):
+    with misbehaving(lambda path: None) as server:
+        with pytest.raises(DownloadError, match=r"first 10 positions gave nothing.*dr2_release"):
+            build(server, "lotss", tmp_path, count=50)
+        assert len(server.asked) == 10
+
+
 def test_positions_come_from_a_list(server, tmp_path):
     table = tmp_path / "list.csv"
     table.write_text("Name, RAJ2000, DEJ2000\nM 51, 202.4696, 47.1952\nM101,210.802,54.349\n")

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 from astro_vq.data_recipes import download as fetching
-from astro_vq.data_recipes.download import Policy, at_mirror, download, hash_file
+from astro_vq.data_recipes.download import Policy, at_mirror, download, hash_file, refuse_downgrade
 from bad_server import misbehaving
 
 from astro_vq.errors import ConfigError, DownloadError
@@ -156,6 +156,13 @@ def test_only_https_is_asked():
     with pytest.raises(ConfigError, match="https"):
         at_mirror("https://h/x", "file:///tmp")
     assert at_mirror("https://h/x?y=1", "http://m/base/") == "http://m/base/x?y=1"
+
+
+def test_an_answer_over_plain_http_is_refused():
+    with pytest.raises(DownloadError, match="https://h/x leads to http://h/y"):
+        refuse_downgrade("https://h/x", "http://h/y")
+    refuse_downgrade("https://h/x", "https://other/y")
+    refuse_downgrade("http://mirror/x", "http://mirror/y")
 
 
 def test_hashes_name_their_kind(tmp_path):
