@@ -221,7 +221,7 @@ def _bounded(file: Any) -> bytes:  # noqa: ANN401 - zipfile and gzip share no ty
     return content
 
 
-_LARGEST = 1 << 30
+_LARGEST = 1 << 28  # bytes of a cutout out of a compressed file
 
 
 def _replace(path: Path, content: bytes) -> str:

@@ -41,6 +41,12 @@ def build_listed(
         raise DownloadError(
             f"{listing} gave no list of files ({err}); see {recipe.home} for how it is served now"
         ) from err
+    if not files:
+        place.unlink()
+        raise DownloadError(
+            f"{listing} lists no file that fits {pattern.pattern}; see {recipe.home} for what is "
+            "there now"
+        )
     names = sorted(files)
     order = np.random.default_rng(options.seed).permutation(len(names))
     chosen = [names[i] for i in order[: options.count or recipe.count]]
