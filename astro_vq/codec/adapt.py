@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, Spec
-from astro_vq.codec.fit_mixing import fit_mixing
+from astro_vq.codec.fit_mixing import find_spike, fit_mixing
 from astro_vq.codec.hidden_grid import HiddenGrid
-from astro_vq.codec.mixed import MixedPlanes, write_mixing
+from astro_vq.codec.mixed import ImageModel, MixedPlanes
 from astro_vq.codec.planes import Plane
 from astro_vq.codec.quantize import HIDDEN, LOOP, SPLIT, Mapping, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
@@ -47,9 +47,12 @@ def fit_side_information(
         mappings = [*hidden_mappings(placed, grid, spec.bound), *mappings]
         if mappings[0].kind == HIDDEN and grid.usual_step >= _WIDER * 2 * spec.bound:
             mappings = mappings[:1]  # exact, and yet no finer than the bound asks for
-    if len(mappings) == 1:
+    exact_floats = spec.bound == 0 and tiles[0].dtype.kind == "f"
+    if len(mappings) == 1 and not exact_floats:
         return _fit_mapping(placed, mappings[0], spec, effort)
     choices = [_fit_mapping(placed, mapping, spec, effort) for mapping in mappings]
+    if exact_floats:
+        choices.append(Shared())  # where nothing but plain coders serves, nothing is stored
     sample = [placed[i] for i in sorted({0, len(tiles) // 3, len(tiles) // 2, len(tiles) - 1})]
     share = sum(tile.size for tile in tiles) / max(sum(tile.size for tile, _ in sample), 1)
     sizes = [
@@ -109,7 +112,18 @@ def _fit_planes(planes: Sequence[Plane], mapping: Mapping, effort: int) -> Share
     mixing, sky = fit_mixing(thin, pixels=_FITTED_PIXELS[_pace(effort)], loop=shared.loop)
     if mixing is default_mixing():
         return shared
-    return dataclasses.replace(shared, mixing=write_mixing(mixing, sky))
+    plain = dataclasses.replace(shared, mixing=ImageModel(mixing, sky).to_bytes())
+    spike = find_spike(thin) if shared.loop == 1 else None
+    if spike is None:
+        return plain
+    told = dataclasses.replace(shared, mixing=ImageModel(mixing, sky, spike).to_bytes())
+    return min(plain, told, key=lambda choice: _mixed_size(thin, choice, effort))
+
+
+def _mixed_size(planes: Sequence[Plane], shared: Shared, effort: int) -> int:
+    """Return how many bytes some planes take with the mixing coder."""
+    sample = planes[len(planes) // 3 :: max(1, len(planes) // 2)]
+    return sum(len(payload or b"") for payload in MixedPlanes().encode(sample, shared, effort))
 
 
 def _plane(tile: npt.NDArray[Any], mapping: Mapping, spec: Spec) -> Plane:

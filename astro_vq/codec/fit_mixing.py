@@ -28,6 +28,9 @@ _RELATIVE_RIDGE = 1e-11
 _SLOPE_RIDGE = 3.0
 _MEDIAN_TO_SIGMA = 0.6745
 _QUIET = 192.0  # logarithm of the brightness of pixels below the sky, as the kernel has it
+_SPIKE_SHARE = 0.02  # of all pixels
+_SPIKE_HEIGHT = 4  # times what its neighbours count
+_BESIDE = 3
 _UNIT = 64  # predictions and errors are in 1/64 of a step
 
 Floats = npt.NDArray[np.float64]
@@ -75,6 +78,20 @@ def fit_mixing(
     taps = _fit_taps(known, usable, where, share, rng)
     width = _fit_width(known, usable, where, taps, sky, share, rng)
     return Mixing(taps, width), sky
+
+
+def find_spike(planes: Sequence[Plane]) -> int | None:
+    """Return the most frequent integer if it is far more frequent than its neighbours."""
+    values = np.concatenate([p.indices[~p.mask][::3] for p in planes] or [np.zeros(0, np.int64)])
+    if values.size < _FEWEST:
+        return None
+    found, counts = np.unique(values, return_counts=True)
+    best = int(np.argmax(counts))
+    near = counts[(np.abs(found - found[best]) <= _BESIDE) & (found != found[best])]
+    share = float(counts[best]) / values.size
+    if share < _SPIKE_SHARE or (near.size and counts[best] < _SPIKE_HEIGHT * near.max()):
+        return None
+    return int(found[best])
 
 
 def _fit_taps(

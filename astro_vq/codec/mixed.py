@@ -1,13 +1,13 @@
 """Planes through the coder whose probabilities adapt from pixel to pixel.
 
-Its side information is what was fitted to the image: 24 weights, six numbers for the width, and the
-level of the sky.
+Its side information is what was fitted to the image: 24 weights, six numbers for the width, the
+level of the sky, and a value that is far more frequent than its neighbours, if there is one.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from astro_vq.entropy.mixing import (
     default_mixing,
     encode_plane,
 )
-from astro_vq.entropy.mixing_kernel import TAPS
+from astro_vq.entropy.mixing_kernel import LARGEST, NO_SPIKE, TAPS
 from astro_vq.errors import FormatError
 
 _SLOPES = 6
@@ -38,26 +38,45 @@ class MixedPlanes:
 
     def encode(self, planes: Sequence[Plane], shared: Shared, effort: int) -> list[bytes | None]:
         """Return a payload per plane; None if it is empty or its range too large."""
-        mixing, sky = read_mixing(shared.mixing)
-        return _map(lambda plane: _encode(plane, mixing, sky, shared.loop), planes)
+        model = read_mixing(shared.mixing)
+        return _map(lambda plane: _encode(plane, model, shared.loop), planes)
 
     def decode(
         self, payloads: Sequence[bytes], masks: Sequence[Mask], shared: Shared
     ) -> list[Indices]:
         """Return the indices of each plane."""
-        mixing, sky = read_mixing(shared.mixing)
+        model = read_mixing(shared.mixing)
         pairs = list(zip(payloads, masks, strict=True))
-        return _map(lambda pair: _decode(pair[0], pair[1], mixing, sky, shared.loop), pairs)
+        return _map(lambda pair: _decode(pair[0], pair[1], model, shared.loop), pairs)
 
 
-def write_mixing(mixing: Mixing, sky: int) -> bytes:
-    """Return what was fitted to an image as bytes."""
-    numbers = (*mixing.taps.tolist(), *mixing.width.tolist(), sky)
-    return b"".join(encode_varint(zigzag(number)) for number in numbers)
+class ImageModel(NamedTuple):
+    """What was fitted to an image.
+
+    Attributes
+    ----------
+    mixing : Mixing
+        Weights and width.
+    sky : int or None
+        Level of the sky; None for that of each plane.
+    spike : int or None
+        Value that is told apart first.
+    """
+
+    mixing: Mixing
+    sky: int | None = None
+    spike: int | None = None
+
+    def to_bytes(self) -> bytes:
+        """Return the model as bytes; there must be a sky."""
+        numbers = [*self.mixing.taps.tolist(), *self.mixing.width.tolist(), self.sky or 0]
+        if self.spike is not None:
+            numbers.append(self.spike)
+        return b"".join(encode_varint(zigzag(number)) for number in numbers)
 
 
-def read_mixing(data: bytes) -> tuple[Mixing, int | None]:
-    """Read what `write_mixing` wrote; b'' are the defaults.
+def read_mixing(data: bytes) -> ImageModel:
+    """Read what `ImageModel.to_bytes` wrote; b'' are the defaults.
 
     Raises
     ------
@@ -65,22 +84,25 @@ def read_mixing(data: bytes) -> tuple[Mixing, int | None]:
         The bytes are damaged.
     """
     if not data:
-        return default_mixing(), None
+        return ImageModel(default_mixing())
     reader = ByteReader(data)
     taps = [unzigzag(reader.varint(2 * LARGEST_WEIGHT + 1)) for _ in range(TAPS)]
     width = [unzigzag(reader.varint(2 * LARGEST_SLOPE + 1)) for _ in range(_SLOPES)]
     sky = unzigzag(reader.varint())
+    spike = unzigzag(reader.varint()) if reader.left else None
     reader.finish()
-    return Mixing(np.array(taps, np.int64), np.array(width, np.int64)), sky
+    return ImageModel(Mixing(np.array(taps, np.int64), np.array(width, np.int64)), sky, spike)
 
 
-def _encode(plane: Plane, mixing: Mixing, sky: int | None, loop: int) -> bytes | None:
+def _encode(plane: Plane, model: ImageModel, loop: int) -> bytes | None:
     if middle(plane) is None:
         return None
     centre = _centre(plane)
-    level = 0 if sky is None else _sky_offset(centre, sky)
     inside = np.where(plane.mask, 0, plane.indices - np.int64(centre))
-    code, plain, _ = encode_plane(inside, plane.mask, mixing, sky=level, loop=loop)
+    level, spike = _relative(model, centre, loop)
+    code, plain, _ = encode_plane(
+        inside, plane.mask, model.mixing, sky=level, loop=loop, spike=spike
+    )
     return encode_varint(zigzag(centre)) + sized(code) + plain
 
 
@@ -90,18 +112,23 @@ def _centre(plane: Plane) -> int:
     return int(np.median(plane.indices[row][~plane.mask[row]]))
 
 
-def _sky_offset(centre: int, sky: int) -> int:
-    return min(max(centre - sky, -_SKY_LIMIT), _SKY_LIMIT)
+def _relative(model: ImageModel, centre: int, loop: int) -> tuple[int, int]:
+    """Return the level of the sky and the spike as the plane sees them."""
+    level = 0 if model.sky is None else centre - model.sky
+    level = min(max(level, -_SKY_LIMIT), _SKY_LIMIT)
+    if model.spike is None or loop > 1 or abs(model.spike - centre) >= LARGEST:
+        return level, NO_SPIKE
+    return level, model.spike - centre
 
 
-def _decode(payload: bytes, mask: Mask, mixing: Mixing, sky: int | None, loop: int) -> Indices:
+def _decode(payload: bytes, mask: Mask, model: ImageModel, loop: int) -> Indices:
     reader = ByteReader(payload)
     centre = unzigzag(reader.varint())
     if not -_LIMIT <= centre < _LIMIT:
         raise FormatError("damaged pixel stream: its middle is out of range")
-    level = 0 if sky is None else _sky_offset(centre, sky)
+    level, spike = _relative(model, centre, loop)
     code, plain = reader.sized(), reader.rest()
-    inside = decode_plane(code, plain, mask, mixing, sky=level, loop=loop)
+    inside = decode_plane(code, plain, mask, model.mixing, sky=level, loop=loop, spike=spike)
     return np.asarray(inside + np.int64(centre))
 
 

@@ -23,10 +23,11 @@ LARGEST_WEIGHT = (1 << 17) - 1
 LARGEST_SLOPE = (1 << 20) - 1
 _ROOM = 4096  # bytes of code beyond eight for each pixel
 
-_TABLES = (
+TABLES = (
     "normal", "heavy", "ln", "logistic", "mantissas", "powers", "inverses", "mix_rates",
     "table_rates",
 )  # fmt: skip
+"""Tables of functions, in the order that the kernel takes them in."""
 
 Integers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -73,13 +74,19 @@ def read_data() -> _Data:
     folder = resources.files("astro_vq.pretrained") / "pixels"
     data = load(folder.joinpath("mixing-1.safetensors").read_bytes())
     wide = {name: data[name].astype(np.int64) for name in ("places", "taps", "width")}
-    tables = tuple(data[name] for name in _TABLES)
+    tables = tuple(data[name] for name in TABLES)
     state = (data["mix"].ravel(), data["first"], data["second"])
     return _Data(tables, state, wide["places"], Mixing(wide["taps"], wide["width"]))
 
 
 def encode_plane(
-    integers: Integers, mask: Mask, mixing: Mixing, *, sky: int = 0, loop: int = 1
+    integers: Integers,
+    mask: Mask,
+    mixing: Mixing,
+    *,
+    sky: int = 0,
+    loop: int = 1,
+    spike: int = kernel.NO_SPIKE,
 ) -> tuple[bytes, bytes, Integers]:
     """Return the code of a plane, its plain bits, and the integers as a decoder gets them.
 
@@ -95,6 +102,8 @@ def encode_plane(
         Level that brightness counts from.
     loop : int
         Integers per step of the residual; above 1, integers come back changed by up to half of it.
+    spike : int
+        Integer that is told apart first, if there is one.
     """
     work = _pad(np.where(mask, 0, integers))
     data = read_data()
@@ -103,7 +112,7 @@ def encode_plane(
         plain = np.zeros(4 * mask.size + 8, np.uint8)
         used, bits, _ = kernel.code_plane(
             False, work, np.ascontiguousarray(mask), code, plain, mixing.taps, data.places,
-            mixing.width, sky, loop, data.tables, data.state,
+            mixing.width, sky, loop, spike, data.tables, data.state,
         )  # fmt: skip
         if used >= 0:
             return code[:used].tobytes(), plain[: (bits + 7) // 8].tobytes(), _unpad(work)
@@ -112,7 +121,14 @@ def encode_plane(
 
 
 def decode_plane(
-    code: bytes, plain: bytes, mask: Mask, mixing: Mixing, *, sky: int = 0, loop: int = 1
+    code: bytes,
+    plain: bytes,
+    mask: Mask,
+    mixing: Mixing,
+    *,
+    sky: int = 0,
+    loop: int = 1,
+    spike: int = kernel.NO_SPIKE,
 ) -> Integers:
     """Return the integers of a plane.
 
@@ -125,7 +141,7 @@ def decode_plane(
     data = read_data()
     used, bits, _ = kernel.code_plane(
         True, work, np.ascontiguousarray(mask), _bytes(code), _bytes(plain), mixing.taps,
-        data.places, mixing.width, sky, loop, data.tables, data.state,
+        data.places, mixing.width, sky, loop, spike, data.tables, data.state,
     )  # fmt: skip
     if used != len(code) + 3 or (bits + 7) // 8 != len(plain):
         raise FormatError("damaged pixel stream: it does not end with its last pixel")

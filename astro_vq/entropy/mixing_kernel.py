@@ -39,6 +39,7 @@ _TOP = 1 << 22  # cumulative probability of everything
 _ODDS = 2047
 _RATE = 1 << 16  # of the adaptive predictor
 _FARTHEST = 1 << 30
+NO_SPIKE = 1 << 40
 
 
 @intrinsic
@@ -72,6 +73,21 @@ def _clip(x, limit):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 
 @compiled
+def _shift_out(decode, low_end, high_end, value, code, used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Move settled bytes of the range coder out of, or into, the code."""
+    while ((low_end ^ high_end) & 0xFF000000) == 0:
+        if decode:
+            follows = np.int64(code[used]) if used < code.shape[0] else 0
+            value = ((value << 8) & 0xFFFFFFFF) | follows
+        else:
+            code[used] = np.uint8(high_end >> 24)
+        used += 1
+        low_end = (low_end << 8) & 0xFFFFFFFF
+        high_end = ((high_end << 8) & 0xFFFFFFFF) | 255
+    return low_end, high_end, value, used
+
+
+@compiled
 def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
     decode: bool,
     plane: npt.NDArray[np.int64],
@@ -83,6 +99,7 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
     width: npt.NDArray[np.int64],
     sky: int,
     loop: int,
+    spike: int,
     tables,  # noqa: ANN001
     state,  # noqa: ANN001
 ):
@@ -109,6 +126,9 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
         Level that brightness counts from, less the middle of the plane.
     loop : int
         Integers per step of the residual; 1 unless the bound is kept in a closed loop.
+    spike : int
+        Integer that is far more frequent than its neighbours, less the middle of the plane: whether
+        a pixel is it is told first. `NO_SPIKE` if there is none.
     tables, state : tuple of ndarray
         See `astro_vq.entropy.mixing`.
 
@@ -127,6 +147,7 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
     rows, columns, stride = mask.shape[0], mask.shape[1], plane.shape[1]
     errors = np.zeros(plane.shape, np.int64)
     bias, bias_seen = np.zeros(64, np.int64), np.zeros(64, np.int64)
+    likely, likely_seen = np.full(128, 32768, np.int64), np.zeros(128, np.int64)
     slopes, near = np.zeros(TAPS, np.int64), np.zeros(TAPS, np.int64)
     flat, at = plane.ravel(), np.zeros(TAPS, np.int64)
     for k in range(TAPS):
@@ -199,6 +220,27 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
                 plane[y, x] = _clip(origin, LARGEST)
                 errors[y, x] = ring1 // 14
                 continue
+            if spike != NO_SPIKE:
+                around = (1 if west == spike else 0) + (2 if north == spike else 0)
+                around += (4 if northeast == spike else 0) + (8 if northwest == spike else 0)
+                around += (16 if plane[y, x - 2] == spike else 0) + (64 if origin == spike else 0)
+                around += 32 if plane[y - 2, x] == spike else 0
+                split = low_end + ((high_end - low_end) >> 16) * likely[around]
+                yes = value <= split if decode else plane[y, x] == spike
+                if yes:
+                    high_end = split
+                else:
+                    low_end = split + 1
+                low_end, high_end, value, used = _shift_out(
+                    decode, low_end, high_end, value, code, used
+                )
+                seen = likely_seen[around]
+                likely_seen[around] = min(seen + 1, 250)
+                likely[around] += ((65504 if yes else 32) - likely[around]) // (seen + 2)
+                if yes:
+                    plane[y, x] = spike
+                    errors[y, x] = abs(spike * 64 - best)
+                    continue
             # binary decisions in units of 2**shift steps
             fine = log - log_step
             shift = max((fine >> 5) - 2, 0)
@@ -257,15 +299,9 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
                     high_end = split
                 else:
                     low_end = split + 1
-                while ((low_end ^ high_end) & 0xFF000000) == 0:
-                    if decode:
-                        follows = np.int64(code[used]) if used < code.shape[0] else 0
-                        value = ((value << 8) & 0xFFFFFFFF) | follows
-                    else:
-                        code[used] = np.uint8(high_end >> 24)
-                    used += 1
-                    low_end = (low_end << 8) & 0xFFFFFFFF
-                    high_end = ((high_end << 8) & 0xFFFFFFFF) | 255
+                low_end, high_end, value, used = _shift_out(
+                    decode, low_end, high_end, value, code, used
+                )
                 # learn
                 truth = 65536 if yes else 0
                 seen = mix_seen[m] & 0xFFFF

@@ -57,9 +57,9 @@ def first_state() -> mixing.State:
     nodes = mixing_kernel.NODES
     weights = np.tile([0.1, 0.2, 0.2, 0.25, 0.25], (mixing_kernel.CLASSES * nodes, 1))
     return (
-        np.rint(weights * 2**20).astype(np.int64),
-        np.zeros(mixing_kernel.WIDTHS * nodes, np.int64),
-        np.zeros(mixing_kernel.SURROUNDINGS * nodes, np.int64),
+        np.rint(weights * 2**20).astype(np.int32).ravel(),
+        np.zeros(mixing_kernel.WIDTHS * nodes, np.int32),
+        np.zeros(mixing_kernel.SURROUNDINGS * nodes, np.int32),
     )
 
 
@@ -118,7 +118,7 @@ def main() -> None:
     taps = np.rint(np.mean([m.taps for m, _ in models], axis=0)).astype(np.int64)
     taps[0] += (1 << mixing.WEIGHT_BITS) - taps.sum()
     width = np.rint(np.median([m.width for m, _ in models], axis=0)).astype(np.int64)
-    wide = tuple(tables[n].astype(np.int64) for n in list(tables)[:9])
+    shapes = tuple(tables[name] for name in mixing.TABLES)
     for turn in range(options.rounds):
         share, total = (0.1, 0.1, 0.1, 0.05, 0.03, 0.02)[min(turn, 5)], 0.0
         for i in rng.permutation(len(planes)):
@@ -134,11 +134,11 @@ def main() -> None:
             )
             used, bits, after = mixing_kernel.code_plane(
                 False, work, mask, code, plain, model.taps, tables["places"].astype(np.int64),
-                model.width, middle - sky, 1, wide, state,
+                model.width, middle - sky, 1, mixing_kernel.NO_SPIKE, shapes, state,
             )  # fmt: skip
             total += (8 * used + bits) / tile.size
             for values, final in zip(state, after, strict=True):
-                values += np.rint((final - values) * share).astype(np.int64)
+                values += np.rint((final - values) * share).astype(np.int32)
         print(f"round {turn}: {total / len(planes):.4f} bit/pixel over {len(planes)} planes")
         save(state, taps, width)
 

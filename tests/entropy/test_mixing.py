@@ -89,3 +89,15 @@ def test_bytes_are_those_of_the_format():
     code, plain, _ = round_trip(plane)
     digest = hashlib.sha256(code + plain).hexdigest()
     assert digest == "1cd3e300486c28418b12d3ec683ef29ae2cd4f77dbe9abd01eb249d65a7df7d8"
+
+
+def test_a_spike_is_told_first_and_pays():
+    rng = np.random.default_rng(3)
+    plane = np.rint(rng.normal(500, 90, (96, 96))).astype(np.int64)
+    plane[rng.random(plane.shape) < 0.5] = 0
+    plain = sum(len(part) for part in round_trip(plane)[:2])
+    code, rest, back = round_trip(plane, spike=0)
+    assert (back == plane).all()
+    # a bit for each pixel, and half of them as noise
+    floor = plane.size * (1 + 0.5 * (np.log2(90) + 2.047)) / 8
+    assert floor < len(code) + len(rest) < min(1.35 * floor, plain)
