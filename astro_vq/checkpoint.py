@@ -5,6 +5,7 @@ metadata, so that the file alone is enough) and ``model.json`` (the same for peo
 programs). Nothing is ever unpickled.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -32,6 +33,8 @@ WEIGHTS_FILE = "model.safetensors"
 ABOUT_FILE = "model.json"
 CARD_FILE = "MODEL_CARD.md"
 _METADATA_KEY = "astro_vq"
+_MOST_CHANNELS = 2**10
+_SLACK = 2**20  # numbers of a model that may be missing before it is built
 _LARGEST_HEADER = 100_000_000  # the limit of the safetensors format itself
 
 
@@ -235,7 +238,7 @@ def _build(data: bytes, about: object, name: str, device: str | torch.device) ->
         raise FormatError(f"{name}: damaged model: its description lacks {err}") from err
     if config.model.model not in MODELS:
         raise FormatError(f"{name}: model kind {config.model.model!r} is not known here")
-    if channels < 1:
+    if not 1 <= channels <= _MOST_CHANNELS:
         raise FormatError(f"{name}: damaged model: {channels} channels")
     try:
         tensors = load_tensors(data)
@@ -246,6 +249,7 @@ def _build(data: bytes, about: object, name: str, device: str | torch.device) ->
         raise FormatError(
             f"{name}: damaged model: its content hash is {found}, its description says {stated}"
         )
+    _check_shapes(tensors, config.model, channels, name)
     with torch.random.fork_rng(devices=[]):  # first weights are drawn, only to be replaced
         model = build_model(config.model, channels)
     try:
@@ -256,6 +260,24 @@ def _build(data: bytes, about: object, name: str, device: str | torch.device) ->
     if next(iter(model.parameters())).device.type != "mps":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return LoadedModel(model, config, label, stated, extra)
+
+
+def _check_shapes(
+    tensors: Mapping[str, Tensor], config: ModelConfig, channels: int, name: str
+) -> None:
+    """Check that the tensors are those of the model before memory is asked for on its word."""
+    plain = dataclasses.replace(config, likelihood="normal")  # others may not do without memory
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            due = build_model(plain, channels).state_dict()
+    except (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError) as err:
+        first = str(err).partition("\n")[0]
+        raise FormatError(f"{name}: its configuration makes no model: {first}") from err
+    wanted, given = (sum(t.numel() for t in group.values()) for group in (due, tensors))
+    if wanted > 2 * given + _SLACK:
+        raise FormatError(
+            f"{name}: tensors do not fit the model: {given} numbers, but about {wanted} are due"
+        )
 
 
 def load_model(

@@ -22,6 +22,23 @@ from astro_vq.errors import ConfigError
 FORMAT = 1
 """Format number of a configuration; a number never changes its meaning."""
 
+_LARGEST = {
+    "latent_channels": 2**14,
+    "hidden_channels": 2**14,
+    "residual_blocks": 1000,
+    "attention": 1000,
+    "image_size": 2**14,
+    "likelihood_lag": 2**12,
+    "likelihood_rank": 2**12,
+    "components": 1000,
+    "codes": 2**16,
+    "depth": 2**10,
+    "stochastic_layers": 100,
+}
+"""Far beyond any model that can be trained: a damaged description asks for no endless network."""
+
+_MOST_LEVELS = 64
+
 _Section = TypeVar("_Section", bound="_Checked")
 
 
@@ -299,6 +316,10 @@ class ModelConfig(_Checked):
             "spectrum_weight",
         ):
             self._need(getattr(self, name) >= 0, name, "zero or more")
+        for name, most in _LARGEST.items():
+            value = getattr(self, name)
+            self._need(value is None or value <= most, name, f"at most {most}")
+        self._need(len(self.levels) <= _MOST_LEVELS, "levels", f"at most {_MOST_LEVELS}")
         if (self.network == "mlp") != (self.image_size is not None):
             raise ConfigError("image_size goes with network 'mlp', and only with it")
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     "the folder of a training run. Its content hash must be that of the file.",
 )
 @option("device")
+@option("max-pixels")
 @batch_options
 @option("overwrite")
 @option("json")
@@ -69,6 +70,7 @@ def decompress(
     keep_going: bool,
     model: str | None,
     device: str,
+    max_pixels: int,
     batch: BatchOptions,
     overwrite: bool,
     as_json: bool,
@@ -95,6 +97,7 @@ def decompress(
         keep_going=keep_going,
         model=model,
         device=device,
+        max_pixels=max_pixels,
         overwrite=overwrite,
     )
     if is_streamed(files, output):

@@ -15,10 +15,11 @@ from .streams import STDIN, STREAM, Source, SourceParam, opened
 
 @click.command()
 @click.argument("file", type=SourceParam())
+@option("max-pixels")
 @option("json", help="Write everything as one JSON object instead of a table.")
 @verbosity_options
 @pass_console
-def info(console: Console, file: Source, *, as_json: bool) -> None:
+def info(console: Console, file: Source, *, max_pixels: int, as_json: bool) -> None:
     """Show what is inside a compressed FILE (a name, a URL, or - for stdin).
 
     Names the fidelity and the bound of each HDU (in the unit of the image), where the bytes went
@@ -30,7 +31,7 @@ def info(console: Console, file: Source, *, as_json: bool) -> None:
       astro-vq info m31.fits.avq
       astro-vq info https://example.org/m31.fits.avq --json
     """  # noqa: D301 - click reads the character \b
-    with opened(file) as source, astro_vq.open(source) as compressed:
+    with opened(file) as source, astro_vq.open(source, max_pixels=max_pixels) as compressed:
         about: dict[str, Any] = compressed.info()
     if str(file) == STREAM:
         about["file"] = STDIN

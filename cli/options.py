@@ -126,6 +126,17 @@ SHARED_OPTIONS: dict[str, SharedOption] = {
             "help": "Take this HDU alone, counted from 0 (the primary HDU).",
         },
     ),
+    "max-pixels": SharedOption(
+        ("--max-pixels",),
+        {
+            "type": click.IntRange(min=1),
+            "default": 2**34,
+            "show_default": True,
+            "metavar": "N",
+            "help": "Refuse a file whose images have more pixels together: a small, hostile file "
+            "can claim to hold a huge image.",
+        },
+    ),
     "overwrite": SharedOption(
         ("--overwrite",), {"is_flag": True, "help": "Replace output that is already there."}
     ),

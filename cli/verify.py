@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     "needed with --against.",
 )
 @option("device")
+@option("max-pixels")
 @batch_options
 @option("json")
 @verbosity_options
@@ -47,6 +48,7 @@ def verify(
     against: Path | None,
     model: str | None,
     device: str,
+    max_pixels: int,
     batch: BatchOptions,
     as_json: bool,
 ) -> None:
@@ -62,7 +64,7 @@ def verify(
       astro-vq verify m31.fits.avq --against m31.fits
     """  # noqa: D301 - click reads the character \b
     require_manifest(batch)
-    work = partial(verify_one, against=against, model=model, device=device)
+    work = partial(verify_one, against=against, model=model, device=device, max_pixels=max_pixels)
     if is_streamed(files):
         run_streamed(
             work,

@@ -229,3 +229,25 @@ def test_weights_of_another_model_are_refused(saved):
     assert data != (saved / "model.safetensors").read_bytes()
     with pytest.raises(FormatError, match="tensors do not fit the model"):
         load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_channels": 2**14}, "numbers, but about"),
+        ({"residual_blocks": 10**9}, "residual_blocks must be at most 1000"),
+        ({"codes": 2**40}, "codes must be at most 65536"),
+    ],
+)
+def test_a_description_of_a_huge_model_takes_no_memory(saved, change, message):
+    path = saved / "model.safetensors"
+    rewrite(path, lambda about: about["config"]["model"].update(change))
+
+    def seal(about):
+        config = RunConfig.from_dict(about["config"])
+        about["hash"] = content_hash(make(), config.model)
+
+    if "hidden_channels" in change:
+        rewrite(path, seal)
+    with pytest.raises(FormatError, match=message):
+        load_model(saved)

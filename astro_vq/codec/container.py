@@ -40,6 +40,9 @@ LARGEST_TILE = 2**24
 CHUNK_BYTES = 2**20
 """Bytes of a chunk of wrapped HDUs, trailing bytes and the model."""
 
+MAX_PIXELS = 2**34
+"""Pixels that all images of a file may have together, unless a reader is told otherwise."""
+
 LARGEST_SIDE = 2**27
 """Bytes of the longest side information that a reader takes."""
 

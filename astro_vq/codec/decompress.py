@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.codec.container import IMAGE
+from astro_vq.codec.container import IMAGE, MAX_PIXELS
 from astro_vq.codec.edit_header import cut_header, has_checksum, update_checksums
 from astro_vq.codec.kept import iter_original, iter_tail
 from astro_vq.codec.models import ModelSource
@@ -39,6 +39,7 @@ def decompress(
     keep_going: bool = False,
     model: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    max_pixels: int | None = MAX_PIXELS,
 ) -> DecompressionResult:
     """Write the FITS file that an `.avq` file was made from.
 
@@ -67,6 +68,8 @@ def decompress(
         Model to decode tokens with; its hash must be the one that the file names.
     device : str
         Where the model runs.
+    max_pixels : int or None
+        Refuse a file whose images have more pixels together; None takes any.
 
     Returns
     -------
@@ -88,7 +91,9 @@ def decompress(
     if output is not None:
         check_apart(source, output)
     with contextlib.ExitStack() as stack:
-        stored = StoredFile(stack.enter_context(opened(source)), strict=not keep_going)
+        stored = StoredFile(
+            stack.enter_context(opened(source)), strict=not keep_going, max_pixels=max_pixels
+        )
         if output is None:
             output = decompressed_name(source)
         target = stack.enter_context(open_output(output, overwrite=overwrite))

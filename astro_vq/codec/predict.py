@@ -21,6 +21,8 @@ WEIGHT_BITS = 10
 FRACTION_BITS = 4  # predictions are in sixteenths of a step
 _LARGEST_WEIGHT = 1 << 14
 _NARROW_WEIGHTS = 1 << WEIGHT_BITS + 1  # times 2**19 is within 32 bits
+_MOST_PHASES = 256
+_LARGEST_BLOCK = _MOST_PHASES * (16 + TAPS * 96) // 8  # bytes
 _RIDGE = 1e-5
 _RELATIVE_RIDGE = 1e-11
 _FEWEST = 4 * TAPS  # pixels of a fit
@@ -95,8 +97,11 @@ def decode_weights(reader: ByteReader) -> dict[Phase, Weights]:
     FormatError
         If the bytes are damaged.
     """
-    count = reader.varint(256)
-    bits = BitReader(reader.sized())
+    count = reader.varint(_MOST_PHASES)
+    block = reader.sized()
+    if len(block) > _LARGEST_BLOCK:  # reading takes time with the square of it
+        raise FormatError("damaged pixel stream: too many predictor weights")
+    bits = BitReader(block)
     table: dict[Phase, Weights] = {}
     for _ in range(count):
         phase = Phase(*divmod(bits.take(8), PHASES))

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from astro_vq.codec.container import FORMAT_VERSION
+from astro_vq.codec.container import FORMAT_VERSION, MAX_PIXELS
 from astro_vq.codec.models import ModelSource
 from astro_vq.codec.reader_hdu import AvqHDU
 from astro_vq.codec.section import Section
@@ -31,6 +31,8 @@ class AvqFile:
         Model to decode tokens with, instead of the one that the file names; same hash.
     device : str
         Where the model runs.
+    max_pixels : int or None
+        See `open`.
 
     Attributes
     ----------
@@ -49,8 +51,9 @@ class AvqFile:
         *,
         model: str | os.PathLike[str] | None = None,
         device: str = "auto",
+        max_pixels: int | None = MAX_PIXELS,
     ) -> None:
-        self._stored = StoredFile(source)
+        self._stored = StoredFile(source, max_pixels=max_pixels)
         self._models = ModelSource(self._stored, model=model, device=device)
         self.hdus = tuple(AvqHDU(self._stored, hdu, self._models) for hdu in self._stored.hdus)
 
@@ -177,6 +180,7 @@ def open(
     model: str | os.PathLike[str] | None = None,
     device: str = "auto",
     storage_options: Mapping[str, Any] | None = None,
+    max_pixels: int | None = MAX_PIXELS,
 ) -> AvqFile:
     """Open an `.avq` file, reading its headers and nothing else.
 
@@ -191,6 +195,8 @@ def open(
         Where the model runs.
     storage_options : mapping, optional
         What fsspec's file system needs to know for a URL, such as ``{"anon": True}``.
+    max_pixels : int or None
+        Refuse images with more pixels together, when they are looked at; None takes any.
 
     Returns
     -------
@@ -208,7 +214,7 @@ def open(
     """
     opened = open_bytes(source, storage_options=storage_options)
     try:
-        return AvqFile(opened, model=model, device=device)
+        return AvqFile(opened, model=model, device=device, max_pixels=max_pixels)
     except BaseException:
         opened.close()
         raise

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from astro_vq.codec.container import (
     FORMAT_VERSION,
+    MAX_PIXELS,
     MODEL,
     ORIGINAL_KINDS,
 )
@@ -66,6 +67,8 @@ class StoredFile:
         The bytes; stays open.
     strict : bool
         Raise on any damage; otherwise go on with what is left and list it in `problems`.
+    max_pixels : int or None
+        Pixels that its images may have together: a small file can claim to hold a huge image.
 
     Raises
     ------
@@ -73,11 +76,15 @@ class StoredFile:
         The file is no `.avq` file, of a newer version, or (`strict`) damaged or cut off.
     """
 
-    def __init__(self, source: ByteSource, *, strict: bool = True) -> None:
+    def __init__(
+        self, source: ByteSource, *, strict: bool = True, max_pixels: int | None = MAX_PIXELS
+    ) -> None:
         self.name = name = source.name
         self.problems: list[str] = []
         self._source = source
         self._strict = strict
+        self._max_pixels = max_pixels
+        self._pixels: dict[int, int] = {}
         self.size = source.size
         primary = self._read_hdu(0, -1, "", f"{name}: primary header")
         self.globals = primary.keywords
@@ -172,6 +179,23 @@ class StoredFile:
         if end > self.size:
             missing = end - self.size
             raise FormatError(f"{where}: the file is cut off ({missing} bytes are missing)")
+
+    def admit(self, index: int, pixels: int, where: str) -> None:
+        """Count the pixels of an image before memory is asked for on its word.
+
+        Raises
+        ------
+        FormatError
+            They are more than the file may have, together with those of other images.
+        """
+        self._pixels[index] = pixels
+        total = sum(self._pixels.values())
+        if self._max_pixels is not None and total > self._max_pixels:
+            raise FormatError(
+                f"{where}: an image of {pixels} pixels, which makes {total} in this file; the "
+                f"limit is {self._max_pixels}: if you trust the file, raise it by --max-pixels "
+                "(max_pixels in Python)"
+            )
 
     def _read_hdu(self, offset: int, index: int, kind: str, where: str) -> StoredHDU:
         header = self._read_header(offset, where)

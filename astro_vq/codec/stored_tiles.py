@@ -161,6 +161,7 @@ class TileTable:
                 f"{self.where}: damaged: {self._rows} tiles, but an image of shape {shape} has "
                 f"{grid.count}"
             )
+        self._file.admit(self.hdu.index, grid.pixels, self.where)
         return grid
 
     def _tile_size(self) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.codec.container import IMAGE
+from astro_vq.codec.container import IMAGE, MAX_PIXELS
 from astro_vq.codec.kept import iter_chunks, iter_original, iter_tail
 from astro_vq.codec.models import ModelSource
 from astro_vq.codec.paths import File, opened
@@ -70,6 +70,7 @@ def verify(
     against: File | None = None,
     model: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    max_pixels: int | None = MAX_PIXELS,
 ) -> VerificationReport:
     """Read all of an `.avq` file and check it; with the original also what comes back.
 
@@ -87,6 +88,8 @@ def verify(
         Model to decode tokens with (needed with `against` and fidelity 'tokens').
     device : str
         Where the model runs.
+    max_pixels : int or None
+        Images with more pixels together are a problem; None takes any.
 
     Returns
     -------
@@ -99,7 +102,7 @@ def verify(
         The file is no `.avq` file at all.
     """
     with opened(path) as source:
-        stored = StoredFile(source, strict=False)
+        stored = StoredFile(source, strict=False, max_pixels=max_pixels)
         checker = _Checker(stored, ModelSource(stored, model=model, device=device))
         if against is None:
             checker.run(None)
@@ -132,7 +135,7 @@ def check_written(
     """
     file.flush()
     try:
-        stored = StoredFile(FileObject(file, name), strict=False)
+        stored = StoredFile(FileObject(file, name), strict=False, max_pixels=None)
         checker = _Checker(stored, ModelSource(stored, loaded=model))
         checker.run(original)
         problems = checker.report(original.path).problems

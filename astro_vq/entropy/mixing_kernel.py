@@ -135,8 +135,8 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
     Returns
     -------
     (int, int, tuple)
-        Bytes of the code (read or written; -1 if `code` is too short), bits of `plain`, and the
-        state at the end.
+        Bytes of the code (read or written; -1 if `code` is too short or ends too early), bits of
+        `plain`, and the state at the end.
     """
     normal, heavy, ln, logistic, mantissas, powers, inverses, mix_rates, table_rates = tables
     mix, first, second = state[0].copy(), state[1].copy(), state[2].copy()
@@ -167,7 +167,7 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
             plane[y, k] = plane[y - 1, PAD] if row > 0 else 0
             errors[y, k] = errors[y - 1, PAD]
         for column in range(columns):
-            if not decode and used + 1024 > code.shape[0]:
+            if used + (-3 if decode else 1024) > code.shape[0]:  # also stops at damage
                 return -1, 0, (mix, first, second)
             x = column + PAD
             here = y * stride + x

@@ -1,5 +1,6 @@
 """Stacks of cutouts in HDF5 files: named ``FILE::DATASET``, read one cutout at a time."""
 
+import math
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,9 @@ from astro_vq.errors import DataError, FormatError
 
 SEPARATOR = "::"
 """Stands between the name of a file and that of a data set or group within it."""
+
+LARGEST_CUTOUT = 2**28
+"""Pixels of a cutout that are read at once; a small file can claim to hold more."""
 
 _UNITS = ("units", "unit", "BUNIT", "bunit")
 _NUMBERS = "iuf"
@@ -129,8 +133,13 @@ def open_hdf5(spec: str | os.PathLike[str]) -> list[Hdf5Stack]:
         if not h5py.is_hdf5(path):
             raise FormatError(f"{path} is not an HDF5 file, or is cut off ({err})") from err
         raise FormatError(f"{path}: damaged HDF5 file ({err}); fetch it again") from err
-    with file:
-        return _stacks(file, path, name.strip("/"))
+    try:
+        with file:
+            return _stacks(file, path, name.strip("/"))
+    except DataError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as err:
+        raise FormatError(f"{path}: damaged HDF5 file ({err}); fetch it again") from err
 
 
 def _stacks(file: h5py.File, path: str, name: str) -> list[Hdf5Stack]:
@@ -166,6 +175,11 @@ def _holds_cutouts(item: h5py.Dataset) -> bool:
 
 def _stack(path: str, item: h5py.Dataset) -> Hdf5Stack:
     n, *channels, height, width = item.shape
+    if math.prod((*channels, height, width)) > LARGEST_CUTOUT:
+        raise DataError(
+            f"{path}{SEPARATOR}{str(item.name).strip('/')} is of shape {item.shape}: a cutout has "
+            f"up to {LARGEST_CUTOUT} pixels"
+        )
     attributes = {name: _plain(value) for name, value in item.attrs.items()}
     unit = next((str(attributes[name]) for name in _UNITS if name in attributes), "")
     return Hdf5Stack(

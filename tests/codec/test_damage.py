@@ -282,3 +282,18 @@ def test_a_hostile_header_is_an_error_and_takes_no_memory(index, name, value):
 def test_a_newer_version_says_what_to_do():
     with pytest.raises(FormatError, match=r"format version 2.*upgrade astro-vq"):
         unpack(resealed(PACKED, -1, "AVQVERS", 2))
+
+
+def test_more_pixels_than_allowed_are_refused_before_memory_is_asked_for():
+    pixels = 96 * 60 + 2 * 56 * 56
+    assert unpack(PACKED, max_pixels=pixels)[0] == ORIGINAL
+    message = rf"HDU 1: an image of 6272 pixels, which makes {pixels}.*--max-pixels"
+    with pytest.raises(FormatError, match=message):
+        unpack(PACKED, max_pixels=pixels - 1)
+    with (
+        astro_vq.open(io.BytesIO(PACKED), max_pixels=96 * 60 - 1) as file,
+        pytest.raises(FormatError, match=r"the limit is 5759"),
+    ):
+        _ = file[0].shape
+    report = astro_vq.verify(io.BytesIO(PACKED), max_pixels=100)
+    assert any("the limit is 100" in problem for problem in report.problems)

@@ -141,3 +141,10 @@ def test_shape_and_type_are_checked_where_they_are_known():
     for due in (((4, 3), np.dtype("i2")), ((3, 4), np.dtype("u2"))):
         with pytest.raises(FormatError, match="are due"):
             decode_array(data, expected=due)
+
+
+@pytest.mark.parametrize("text", [b",f4", b"(99999999,)f8", b"f4,i2", b"O", b"<f2", b"f4\0"])
+def test_a_type_that_numpy_would_evaluate_is_refused(text):
+    body = encode_array(np.zeros((2, 2), "<f4"))[:-4].replace(b"\x03<f4", bytes([len(text)]) + text)
+    with pytest.raises(FormatError, match="the head of the array is damaged: type"):
+        decode_array(body + zlib.crc32(body).to_bytes(4, "big"))

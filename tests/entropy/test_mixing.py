@@ -101,3 +101,9 @@ def test_a_spike_is_told_first_and_pays():
     # a bit for each pixel, and half of them as noise
     floor = plane.size * (1 + 0.5 * (np.log2(90) + 2.047)) / 8
     assert floor < len(code) + len(rest) < min(1.35 * floor, plain)
+
+
+def test_a_huge_plane_from_a_few_bytes_is_given_up_at_once():
+    mask = np.zeros((4000, 4000), bool)
+    with pytest.raises(FormatError, match="last pixel"):
+        decode_plane(b"\x55" * 9, b"", mask, default_mixing())

@@ -129,3 +129,19 @@ def test_damaged_chunks_are_refused_by_name(path):
     np.testing.assert_array_equal(stack.read(0), BANDS[0])
     with pytest.raises(FormatError, match=r"survey/bands: cutout 2 cannot be read"):
         stack.read(2)
+
+
+def test_a_cutout_of_more_pixels_than_memory_is_refused(tmp_path):
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file.create_dataset("a", (4, 2**20, 2**20), "f4", chunks=(1, 64, 64))
+    with pytest.raises(DataError, match="a cutout has up to 268435456 pixels"):
+        open_hdf5(tmp_path / "huge.h5")
+
+
+def test_damage_that_shows_while_a_file_is_looked_through_is_refused(tmp_path, path):
+    data = bytearray(path.read_bytes())
+    place = data.index(b"SNOD")
+    data[place : place + 4] = b"none"
+    (tmp_path / "snod.h5").write_bytes(data)
+    with pytest.raises(FormatError, match=r"snod.h5: damaged HDF5 file"):
+        open_hdf5(tmp_path / "snod.h5")

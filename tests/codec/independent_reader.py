@@ -1,0 +1,524 @@
+"""A second reader of the pixel layer, written from ``docs/format*.rst`` and nothing else.
+
+Slow and plain: integers of Python, one pixel after the other. It shares no code with the package;
+of this it takes the data file that is part of the format. Coders 0, 1, 3, 4, 7 and 9, mappings 0
+to 4, 6 and 7.
+"""
+
+import re
+import struct
+import zlib
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pcodec import standalone
+from safetensors.numpy import load
+
+TYPES = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
+
+
+class HDU(NamedTuple):
+    cards: list[bytes]
+    data: bytes
+
+    def value(self, name: str, default: str | None = None) -> str:
+        for card in self.cards:
+            if card[:8].rstrip().decode("latin-1") == name and card[8:10] == b"= ":
+                text = card[10:].decode("latin-1")
+                quoted = re.match(r" *'((?:[^']|'')*)'", text)
+                return (quoted[1] if quoted else text.split("/")[0]).strip()
+        assert default is not None, name
+        return default
+
+
+def split_file(content: bytes) -> list[HDU]:
+    """Return the HDUs of a FITS file."""
+    hdus, at = [], 0
+    while at < len(content):
+        cards: list[bytes] = []
+        while not cards or cards[-1].rstrip() != b"END":
+            cards.append(content[at : at + 80])
+            at += 80
+        at = -(-at // 2880) * 2880
+        hdu = HDU(cards[:-1], b"")
+        axes = [int(hdu.value(f"NAXIS{i + 1}")) for i in range(int(hdu.value("NAXIS")))]
+        items = int(np.prod(axes, dtype=object)) if axes else 0
+        size = abs(int(hdu.value("BITPIX"))) // 8 * (items + int(hdu.value("PCOUNT", "0")))
+        size = size if axes else 0
+        hdus.append(HDU(cards[:-1], content[at : at + size]))
+        at += -(-size // 2880) * 2880
+    return hdus
+
+
+class Bytes:
+    """A place in a stream."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, n: int) -> bytes:
+        assert self.at + n <= len(self.data)
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def rest(self) -> bytes:
+        return self.take(len(self.data) - self.at)
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+
+    def signed(self) -> int:
+        n = self.varint()
+        return -(n + 1) // 2 if n & 1 else n // 2
+
+    def sized(self) -> bytes:
+        return self.take(self.varint())
+
+
+def inflate(data: bytes) -> bytes:
+    return zlib.decompress(data, -15)
+
+
+def pcodec(data: bytes, dtype: str, n: int) -> np.ndarray:
+    out = np.zeros(n, {"u1": "u2", "i1": "i2"}.get(dtype, dtype))
+    standalone.simple_decompress_into(data, out)
+    return out.astype(dtype)
+
+
+def packed(data: bytes, n: int) -> np.ndarray:
+    return pcodec(data[1:], f"i{data[0]}", n).astype("i8")
+
+
+class Mapping(NamedTuple):
+    kind: int
+    step: float = 1
+    offset: float = 0.0
+    k: int = 1
+    table: bytes = b""
+
+
+def read_mapping(s: Bytes) -> Mapping:
+    kind = s.byte()
+    if kind == 1:
+        return Mapping(kind, max(s.varint(), 1))
+    if kind in (2, 3, 7):
+        step, offset = struct.unpack("<dd", s.take(16))
+        return Mapping(kind, step, offset, max(s.varint(), 1))
+    if kind == 6:
+        return Mapping(kind, table=s.sized())
+    assert kind in (0, 4), f"mapping {kind}"
+    return Mapping(kind)
+
+
+def from_order(i: np.ndarray, dtype: str) -> np.ndarray:
+    width = int(dtype[1])
+    bits = np.where(i >= 0, i, ~i + np.int64(-(2 ** (8 * width - 1))))
+    return bits.astype(f"i{width}").view(dtype)
+
+
+def apply_mapping(m: Mapping, i: np.ndarray, dtype: str) -> np.ndarray:
+    if m.kind == 0:
+        return i.astype(dtype)
+    if m.kind == 1:
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        values = [min(max(int(x) * int(m.step), low), high) for x in i.ravel()]
+        return np.array(values, dtype).reshape(i.shape)
+    if m.kind == 4:
+        return from_order(i, dtype)
+    if m.kind == 6:
+        s = Bytes(m.table)
+        n = s.varint()
+        table = np.cumsum(packed(s.rest(), n))
+        table = from_order(table, dtype) if dtype[0] == "f" else table.astype(dtype)
+        return table[np.clip(i, 0, n - 1)]
+    real = i.astype("f8")
+    if m.kind != 7 and m.k != 1:
+        real = real * m.k
+    real = (real + m.offset) / m.step if m.kind == 3 else real * m.step
+    if m.kind != 3 and m.offset:
+        real = real + m.offset
+    return real.astype(dtype)
+
+
+def read_exceptions(s: Bytes, shape: tuple[int, int], width: int) -> tuple[np.ndarray, list[bytes]]:
+    """Return a mask and the bytes of each exception."""
+    size = shape[0] * shape[1]
+    n = s.varint()
+    if n == 0:
+        return np.zeros(shape, bool), []
+    palette = [s.take(width) for _ in range(s.varint())]
+    if s.byte() == 0:
+        b = s.byte()
+        w, many = b & 15, b >> 4 & 1
+        block = inflate(s.sized()) if b & 32 else s.take(n * (w + many))
+        classes, at = [0] * size, -1
+        for k in range(n):
+            at += 1 + sum(block[j * n + k] << 8 * j for j in range(w))
+            classes[at] = block[n * w + k] if many else 1
+    else:
+        bits = s.byte()
+        block = inflate(s.sized())
+        flat = [block[k >> 3] >> (7 - k % 8) & 1 if bits else block[k] for k in range(size)]
+        for k in range(shape[1], size):
+            flat[k] ^= flat[k - shape[1]]
+        classes = flat
+    written = sum(c == len(palette) + 1 for c in classes)
+    if s.byte():
+        planes = inflate(s.sized())
+        literals = [planes[k::written] for k in range(written)]
+    else:
+        literals = [s.take(width) for _ in range(written)]
+    queue = iter(literals)
+    found = [palette[c - 1] if c <= len(palette) else next(queue) for c in classes if c]
+    return np.array(classes).reshape(shape) > 0, found
+
+
+class Shared(NamedTuple):
+    mapping: Mapping | None
+    mixing: bytes
+
+
+def read_shared(data: bytes) -> Shared:
+    if not data:
+        return Shared(None, b"")
+    s = Bytes(data)
+    assert s.byte() == 1
+    mapping = read_mapping(s) if s.byte() else None
+    s.varint()
+    s.sized()
+    flags = s.byte()
+    if flags & 1:
+        s.sized()
+    return Shared(mapping, s.sized() if flags & 2 else b"")
+
+
+def read_tile(stream: bytes, shape: tuple[int, int], dtype: str, shared: Shared) -> np.ndarray:
+    """Return the stored values of a tile."""
+    coder, body, size = stream[0], stream[1:], shape[0] * shape[1]
+    little = np.dtype(dtype).newbyteorder("<")
+    if coder == 0:
+        return np.frombuffer(body, little, size).reshape(shape).astype(dtype)
+    if coder == 1:
+        return np.full(size, np.frombuffer(body, little, 1)).reshape(shape).astype(dtype)
+    if coder == 3:
+        return pcodec(body, dtype, size).reshape(shape)
+    s = Bytes(body)
+    mapping = read_mapping(s) if s.byte() else shared.mapping
+    assert mapping is not None
+    mask, bits = read_exceptions(s, shape, little.itemsize)
+    integers = np.zeros(shape, "i8")
+    if coder == 4:
+        integers[~mask] = packed(s.rest(), int((~mask).sum()))
+    elif coder == 7:
+        axes = s.byte()
+        integers = packed(s.rest(), size).reshape(shape)
+        for axis, which in ((0, (1, 2)), (1, (0, 2))):
+            if axes in which:
+                integers = np.cumsum(integers, axis=axis)
+    else:
+        assert coder == 9, f"coder {coder}"
+        loop = shared.mapping.k if shared.mapping and shared.mapping.kind == 7 else 1
+        integers = Mixed(shared.mixing, loop).decode(s, mask)
+    values = np.ascontiguousarray(apply_mapping(mapping, integers, dtype))
+    values[mask] = np.frombuffer(b"".join(bits), little)
+    raw = values.astype(little).view("u1").reshape(*shape, -1)
+    for place, pattern in zip(np.argwhere(mask), bits, strict=True):  # signalling NaNs too
+        raw[tuple(place)] = list(pattern)
+    return raw.reshape(shape[0], -1).view(little)
+
+
+def clip(x: int, n: int) -> int:
+    return min(max(x, -n), n)
+
+
+class Mixed:
+    """Coder 9."""
+
+    def __init__(self, parameters: bytes, loop: int) -> None:
+        file = resources.files("astro_vq") / "pretrained" / "pixels" / "mixing-1.safetensors"
+        self.data = {name: a.tolist() for name, a in load(file.read_bytes()).items()}
+        self.loop, self.level, self.spike = loop, None, None
+        self.taps, self.width = self.data["taps"], self.data["width"]
+        if parameters:
+            s = Bytes(parameters)
+            self.taps = [s.signed() for _ in range(24)]
+            self.width = [s.signed() for _ in range(6)]
+            self.level = s.signed()
+            if s.at < len(s.data):
+                self.spike = s.signed()
+
+    def log2(self, x: int) -> int:
+        o = x.bit_length() - 1
+        r = (x >> (o - 8)) - 256 if o >= 8 else (x << (8 - o)) - 256
+        return 32 * o + self.data["mantissas"][r]
+
+    def ln(self, x: int) -> int:
+        s = max(x.bit_length() - 12, 0)
+        return self.data["ln"][x >> s] + ((s * 2839) >> 4)
+
+    def decide(self, p: int, *, coarse: bool = False) -> bool:
+        span = self.high - self.low
+        split = self.low + (span >> 16) * p
+        if not coarse:
+            split += ((span & 65535) * p) >> 16
+        yes = self.value <= split
+        if yes:
+            self.high = split
+        else:
+            self.low = split + 1
+        while self.low >> 24 == self.high >> 24:
+            self.value = (self.value << 8) & 0xFFFFFFFF | self.next_byte()
+            self.low = (self.low << 8) & 0xFFFFFFFF
+            self.high = (self.high << 8) & 0xFFFFFFFF | 255
+        return yes
+
+    def next_byte(self) -> int:
+        self.used += 1
+        return self.code[self.used - 1] if self.used <= len(self.code) else 0
+
+    def decode(self, s: Bytes, mask: np.ndarray) -> np.ndarray:
+        """Return the integers of a plane."""
+        centre = s.signed()
+        self.code, self.plain = s.sized(), s.rest()
+        self.used, self.bits, self.low, self.high, self.value = 0, 0, 0, 2**32 - 1, 0
+        for _ in range(4):
+            self.value = self.value << 8 | self.next_byte()
+        self.sky = 0 if self.level is None else clip(centre - self.level, 2**40)
+        self.tables = {name: list(self.data[name]) for name in ("mix", "first", "second")}
+        self.counts: dict[tuple[str, int], int] = {}
+        self.apart = None
+        if self.spike is not None and self.loop == 1 and abs(self.spike - centre) < 2**28:
+            self.apart = self.spike - centre
+        self.likely, self.met = [32768] * 128, [0] * 128
+        self.slopes, self.bias, self.seen = [0] * 24, [0] * 64, [0] * 64
+        rows, columns = mask.shape
+        self.v = {(y, x): 0 for y in range(-4, rows) for x in range(-4, columns + 4)}
+        self.e = dict(self.v)
+        for y in range(rows):
+            for x in range(-4, 0):
+                self.v[y, x] = self.v[y - 1, 0] if y else 0
+                self.e[y, x] = self.e[y - 1, 0]
+            for x in range(columns):
+                self.pixel(y, x, bool(mask[y, x]))
+            for x in range(columns, columns + 4):
+                self.v[y, x], self.e[y, x] = self.v[y, columns - 1], self.e[y, columns - 1]
+            if y == 0:
+                for k in range(-4, 0):
+                    self.v[0, k] = self.v[0, 0]
+                    for x in range(-4, columns + 4):
+                        self.v[k, x], self.e[k, x] = self.v[0, x], self.e[0, x]
+        assert self.used == len(self.code) + 3
+        assert (self.bits + 7) // 8 == len(self.plain)
+        return np.array([[self.v[y, x] + centre for x in range(columns)] for y in range(rows)])
+
+    def pixel(self, y: int, x: int, masked: bool) -> None:
+        """Find one integer."""
+        v, data, loop = self.v, self.data, self.loop
+
+        def around(*places: tuple[int, int]) -> int:
+            return sum(self.e[y + dy, x + dx] for dy, dx in places)
+
+        near = [v[y + dy, x + dx] for dy, dx in data["places"]]
+        fixed = 64 * v[y, x - 1]
+        if y:
+            total = sum(t * n for t, n in zip(self.taps, near, strict=True))
+            fixed = clip((128 + total) >> 8, 2**34)
+        guess = (fixed + 32) >> 6
+        near = [clip(n - guess, 2**24) for n in near]
+        energy = sum(n * n for n in near)
+        moved = sum(a * n for a, n in zip(self.slopes, near, strict=True)) >> 14
+        adaptive = clip(fixed + moved, 2**34)
+
+        west, north = v[y, x - 1], v[y - 1, x]
+        northeast, northwest = v[y - 1, x + 1], v[y - 1, x - 1]
+        ring1 = 4 * around((0, -1), (-1, 0)) + 3 * around((-1, -1), (-1, 1))
+        ring2 = around((0, -2), (-2, 0), (-2, -1), (-2, 1), (-1, -2), (-1, 2), (-2, -2), (-2, 2))
+        ring3 = around((-3, 0), (-3, -1), (-3, 1), (0, -3), (-3, 2), (-3, -2), (-2, 3), (-2, -3))
+        ring3 += around((-1, -3), (-1, 3))
+        steep = abs(west - north) + abs(north - northeast)
+        steep += abs(west - northwest) + abs(north - northwest)
+        logs = [self.log2(ring1 // 14 + 8), self.log2((ring2 >> 3) + 8)]
+        logs += [self.log2(ring3 // 10 + 8), self.log2(16 * steep + 8)]
+        bright = guess + self.sky
+        logs.append(self.log2(64 * bright + 64) if bright > 0 else 192)
+        log = (self.width[0] + sum(w * k for w, k in zip(self.width[1:], logs, strict=True))) >> 8
+        log = min(max(log, self.log2(8 * loop)), 1000)
+        sigma = (data["powers"][log & 31] << (log >> 5)) >> 16
+
+        tests = (west, north, northeast, northwest, 2 * north - v[y - 2, x], 2 * west - v[y, x - 2])
+        context = sum(1 << k for k, value in enumerate(tests) if value > guess)
+        middle = (fixed + adaptive) >> 1
+        best = clip(middle + ((self.bias[context] * sigma) >> 20), 2**34)
+        origin = (best + 32) >> 6
+        if masked:
+            v[y, x], self.e[y, x] = clip(origin, 2**28), ring1 // 14
+            return
+        if self.apart is not None:
+            rest = (v[y, x - 2], v[y - 2, x], origin)
+            same = [n == self.apart for n in (west, north, northeast, northwest, *rest)]
+            place = sum(1 << k for k, is_same in enumerate(same) if is_same)
+            yes = self.decide(self.likely[place], coarse=True)
+            n = self.met[place]
+            self.met[place] = min(n + 1, 250)
+            self.likely[place] += ((65504 if yes else 32) - self.likely[place]) // (n + 2)
+            if yes:
+                v[y, x], self.e[y, x] = self.apart, abs(64 * self.apart - best)
+                return
+        found = self.integer(fixed, best, adaptive, origin, log, logs)
+        v[y, x] = found
+
+        self.e[y, x] = abs(64 * found - best)
+        missed, n = clip(64 * found - middle, 2 * sigma), self.seen[context]
+        self.seen[context] = min(n + 1, 400)
+        step = (missed << 20) // (sigma + 1) - self.bias[context]
+        self.bias[context] += step // (n + 40)
+        missed, noise = clip(64 * found - adaptive, 3 * sigma), sigma >> 6
+        gain = (65536 * missed) // (energy + 24 * noise * noise + 97)
+        self.slopes = [
+            clip(a + ((gain * n) >> 6), 2**24) for a, n in zip(self.slopes, near, strict=True)
+        ]
+
+    def rate(self, table: str, place: int) -> int:
+        """Return at which rate a place learns, and count it as used."""
+        rates = self.data["mix_rates" if table == "mix" else "table_rates"]
+        n = self.counts.get((table, place), 0)
+        self.counts[table, place] = n + 1
+        return int(rates[min(n, len(rates) - 1)])
+
+    def integer(
+        self, fixed: int, best: int, adaptive: int, origin: int, log: int, logs: list[int]
+    ) -> int:
+        """Decide until the integer is known."""
+        data, loop = self.data, self.loop
+        fine = log - self.log2(64 * loop)
+        shift = max((fine >> 5) - 2, 0)
+        unit = 1 << shift
+        stride, kind = 4 * unit, 5
+        if shift == 0:
+            stride = 1 if fine < 16 else 2 if fine < 48 else 4
+            kind = min(max((fine + 80) >> 5, 0), 4)
+        part = min(max((best - 64 * origin + 32) >> 4, 0), 3) if loop == 1 else 2
+        surroundings = 8 * min(max((logs[3] - logs[1]) // 24 + 6, 1), 15)
+        surroundings += min(max((logs[0] - logs[2]) // 24 + 4, 0), 7)
+        first_row = (4 * min(max((fine - 32 * shift + 96) >> 4, 0), 15) + part) * 80
+        start = 0 if shift > 0 or part < 2 else 1
+        zero = 64 * origin - 32 * loop
+        below, above = [0, 0, 0], [2**22] * 3
+        bottom, top, node, count, refined, threshold = -(2**30), 2**30, 0, 0, 0, start
+        mix, first, second = (self.tables[n] for n in ("mix", "first", "second"))
+        while True:
+            edge, f = zero + 64 * loop * threshold, []
+            for curve, at in (("normal", fixed), ("heavy", best), ("normal", adaptive)):
+                place = ((edge - at) * data["inverses"][log & 31]) >> (8 + (log >> 5))
+                f.append(data[curve][2048 + clip(place, 2048)])
+            o = [
+                clip(self.ln(high - x + 1) - self.ln(x - low + 1), 2047)
+                for high, x, low in zip(above, f, below, strict=True)
+            ]
+            i1, i2, m = first_row + node, surroundings * 80 + node, kind * 80 + node
+            o.append(clip(((o[1] + o[2]) >> 1) + (first[i1] >> 8), 2047))
+            o.append(clip(((o[1] + o[2]) >> 1) + (second[i2] >> 8), 2047))
+            odds = (sum(w * k for w, k in zip(mix[m], o, strict=True)) + 2**19) >> 20
+            p = data["logistic"][3072 + clip(odds, 2900)]
+            yes = self.decide(p)
+            truth = 65536 if yes else 0
+            gain = (truth - p) * self.rate("mix", m)
+            mix[m] = [w + ((gain * k + 2**19) >> 20) for w, k in zip(mix[m], o, strict=True)]
+            for name, table, i, odd in (("first", first, i1, o[3]), ("second", second, i2, o[4])):
+                miss = truth - data["logistic"][3072 + odd]
+                table[i] += (miss * self.rate(name, i)) >> 16
+            if yes:
+                bottom, below = threshold, f
+            else:
+                top, above = threshold, f
+            if top == 2**30 or bottom == -(2**30):
+                up = top == 2**30
+                node, reach = (1 if up else 20) + min(count, 18), stride << count
+                threshold = start + reach if up else start - reach
+                count += 1
+                if reach >= 2**30:
+                    break
+            else:
+                if top - bottom <= unit:
+                    break
+                side = 1 if bottom >= start else 0
+                if refined == 0:
+                    node = 40 + 2 * min(count, 5) + side
+                elif refined < 52:
+                    node = 52 + 2 * (refined - 40) + yes
+                else:
+                    node = 76 + 2 * side + yes
+                refined = min(node, 76)
+                threshold = bottom + ((((top - bottom) >> 1) >> shift) << shift)
+        rest = 0
+        for _ in range(shift):
+            byte = self.plain[self.bits >> 3] if self.bits >> 3 < len(self.plain) else 0
+            rest = rest << 1 | byte >> (7 - self.bits % 8) & 1
+            self.bits += 1
+        return clip(origin + loop * (bottom + rest), 2**28)
+
+
+def read_side(data: bytes) -> dict[str, bytes]:
+    """Return the records of side information."""
+    body = data[1:] if data[0] == 0 else zlib.decompress(data[1:])
+    records, at = {}, 0
+    while at < len(body):
+        size = struct.unpack(">I", body[at + 4 : at + 8])[0]
+        records[body[at : at + 4].decode()] = body[at + 8 : at + 8 + size]
+        at += 8 + size
+    return records
+
+
+def read_image(hdu: HDU) -> np.ndarray:
+    """Return the stored values of an image of an `.avq` file, big-endian."""
+    at = next(i for i, card in enumerate(hdu.cards) if card.startswith(b"AVQORIG"))
+    count = int(hdu.value("AVQORIG"))
+    original = HDU([card for card in hdu.cards[at + 1 : at + 1 + count]], b"")
+    shape = [int(original.value(f"ZNAXIS{i + 1}")) for i in range(int(original.value("ZNAXIS")))]
+    width, height = shape[0], shape[1] if len(shape) > 1 else 1
+    dtype = TYPES[int(original.value("ZBITPIX"))]
+    stride, rows = int(hdu.value("NAXIS1")), int(hdu.value("NAXIS2"))
+    n_streams = int(hdu.value("TFIELDS")) - 2
+    form = ">5i" + ("2q" if "Q" in hdu.value("TFORM2") else "2i") * n_streams + f"{n_streams}i"
+    table = [struct.unpack_from(form, hdu.data, i * stride) for i in range(rows)]
+
+    def stream(row: tuple[int, ...]) -> bytes:
+        length, offset = row[5 + 2 * (n_streams - 1) :][:2]  # PIXELS is the last
+        found = hdu.data[rows * stride + offset :][:length]
+        crc = zlib.crc32(struct.pack(">5i", *row[:5]) + found)
+        assert crc == row[-1] % 2**32
+        return found
+
+    shared = Shared(None, b"")
+    if table[-1][0] == -1:
+        shared = read_shared(read_side(stream(table.pop())).get("PIXS", b""))
+    planes = np.zeros((int(np.prod(shape[2:], dtype=int)), height, width), dtype)
+    for row in table:
+        plane, y, x, ny, nx = row[:5]
+        planes[plane, y : y + ny, x : x + nx] = read_tile(stream(row), (ny, nx), dtype, shared)
+    out = planes.reshape(shape[::-1])
+    return out.astype(out.dtype.newbyteorder(">"))
+
+
+def read_images(path: Path | bytes) -> dict[int, np.ndarray]:
+    """Return the stored values of all images with pixels, by their number in the original."""
+    content = path if isinstance(path, bytes) else path.read_bytes()
+    primary, *hdus = split_file(content)
+    assert int(primary.value("AVQVERS")) == 1
+    kinds = primary.value("AVQHDUS")
+    return {
+        i: read_image(hdu)
+        for i, (kind, hdu) in enumerate(zip(kinds, hdus, strict=True))
+        if kind == "I" and hdu.value("NAXIS") != "0"
+    }
