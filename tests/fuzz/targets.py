@@ -55,6 +55,7 @@ def _tiles() -> list[tuple[np.ndarray, pixels.PixelSpec]]:
     sky = rng.normal(100, 5, ys.shape) + 3000 / (4 + (ys - 7) ** 2 + (xs - 9) ** 2)
     holes = sky.astype("f4")
     holes[3:5, 2:9] = np.nan
+    spiky = np.where(sky > 100, sky, 0)
     made: list[tuple[np.ndarray, pixels.PixelSpec]] = [
         (sky.astype("i2"), pixels.PixelSpec("int16")),
         (sky.astype("i2"), pixels.PixelSpec("int16", 3.0, blank=100)),
@@ -62,6 +63,7 @@ def _tiles() -> list[tuple[np.ndarray, pixels.PixelSpec]]:
         (holes, pixels.PixelSpec("float32")),
         (sky, pixels.PixelSpec("float64", 1e-3)),
         ((sky * 1e15).astype("u8"), pixels.PixelSpec("uint64")),
+        (np.tile(spiky, (4, 4)).astype("i2"), pixels.PixelSpec("int16")),
         (np.rint(sky / 9).astype("f4") * 9, pixels.PixelSpec("float32")),
         (np.full((3, 4), 5, "u1"), pixels.PixelSpec("uint8")),
     ]
