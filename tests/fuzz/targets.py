@@ -233,6 +233,44 @@ def fuzz_side(rng: random.Random) -> None:
 
 
 @cache
+def token_files() -> list[bytes]:
+    """Return files of tokens: the golden one, and one of sparse tokens."""
+    rng = np.random.default_rng(2)
+    image = rng.normal(0, 1, (48, 40)).astype("f4")
+    image[20:23, 10:13] += 40
+    sparse = io.BytesIO()
+    astro_vq.compress(image, sparse, model="sparse", fidelity="tokens")
+    return [(GOLDEN / "floats-tokens.avq").read_bytes(), sparse.getvalue()]
+
+
+def fuzz_tokens(rng: random.Random) -> None:
+    """Token streams and their tables in a file, whose CRC is right although they are not."""
+    whole = rng.choice(token_files())
+    hdu = StoredFile(FileObject(io.BytesIO(whole), "x.avq")).hdus[0]
+    rows = np.frombuffer(whole, container.Layout(tokens=True, wide=False).dtype,
+                         hdu.keywords.integer("NAXIS2"), hdu.offset).copy()  # fmt: skip
+    heap = hdu.offset + rows.nbytes
+    row = rows[rng.choice((rng.randrange(len(rows)), len(rows) - 1))]
+    side = int(row["TILE"][0]) == container.SIDE_PLANE
+    column = "PIXELS" if side else "TOKENS"
+    length, place = (int(v) for v in row[column])
+    stream = whole[heap + place : heap + place + length]
+    if side:
+        stream = container.pack_bytes(mutate(rng, container.unpack_bytes(stream, 2**20)))
+    else:
+        stream = mutate(rng, stream)
+    stream = stream[:length]
+    row[column][0] = len(stream)
+    geometry = astro_vq.types.TileGeometry(*map(int, row["TILE"]))
+    row["CRC"][int(side)] = container.tile_crc(geometry, stream)
+    content = bytearray(whole)
+    content[hdu.offset : heap] = rows.tobytes()
+    content[heap + place : heap + place + len(stream)] = stream
+    with astro_vq.open(io.BytesIO(bytes(content)), max_pixels=MAX_PIXELS) as file:
+        _ = file.tokens
+
+
+@cache
 def _arrays() -> list[bytes]:
     return [encode_array(tile, max_error=spec.bound) for tile, spec in _tiles()]
 
@@ -337,6 +375,7 @@ TARGETS: dict[str, Target] = {
     "files": fuzz_files,
     "headers": fuzz_headers,
     "sealed": fuzz_sealed,
+    "tokens": fuzz_tokens,
     "side": fuzz_side,
     "arrays": fuzz_arrays,
     "models": fuzz_models,

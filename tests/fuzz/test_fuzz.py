@@ -17,7 +17,7 @@ from astro_vq.errors import AstroVQError
 INPUTS = {"streams": 200, "arrays": 100, "side": 100, "configs": 30, "hdf5": 20, "models": 3}
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", sorted(TARGETS.keys() - {"tokens"}))  # that one needs torch
 def test_damaged_inputs_are_refused_or_taken_but_never_do_harm(target):
     refused = 0
     with warnings.catch_warnings():
