@@ -28,6 +28,7 @@ from astro_vq.errors import AstroVQError
 
 SECONDS = 10
 MEMORY = 6 * 2**30  # of a process, with what torch maps
+STUCK = 120  # seconds without an input that ended, compiling included
 SHOWN = 20
 WARMING = 20  # inputs that are neither timed nor counted
 
@@ -83,11 +84,15 @@ def fuzz(target: str, seeds: range) -> dict[str, Any]:
         left = range(first, seeds.stop)
         worker = context.Process(target=_work, args=(target, left, shared, queue))
         worker.start()
+        quiet = time.monotonic()
         while worker.is_alive() or not queue.empty():
             if queue.empty():
                 worker.join(0.05)
+                if time.monotonic() - quiet > STUCK:  # in compiled code, where no signal gets
+                    worker.kill()
                 continue
             seed, outcome, peak = queue.get()
+            quiet = time.monotonic()
             _count(found, seed, outcome)
             found["mib_first"] = found["mib_first"] or peak // 1024
             found["mib"] = max(found["mib"], peak // 1024)
