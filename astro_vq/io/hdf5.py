@@ -78,7 +78,7 @@ class Hdf5Stack:
             )
         try:
             values = np.asarray(self._opened()[i], dtype=self.dtype)
-        except (OSError, RuntimeError) as err:
+        except (OSError, RuntimeError, KeyError) as err:
             raise FormatError(
                 f"{self.path}{SEPARATOR}{self.dataset}: cutout {i} cannot be read ({err}); "
                 "the file is damaged or cut off, fetch it again"
