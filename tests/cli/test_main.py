@@ -119,7 +119,7 @@ def test_wrong_usage_exits_with_2(arguments):
     ],
 )
 def test_an_error_is_one_line_on_stderr(monkeypatch, error, said):
-    def fail(path):
+    def fail(path, *, max_pixels):
         raise error
 
     monkeypatch.setattr(astro_vq, "open", fail, raising=False)
@@ -128,7 +128,7 @@ def test_an_error_is_one_line_on_stderr(monkeypatch, error, said):
 
 
 def test_the_traceback_comes_with_vv_only(monkeypatch):
-    def fail(path):
+    def fail(path, *, max_pixels):
         raise DataError("broken")
 
     monkeypatch.setattr(astro_vq, "open", fail, raising=False)
@@ -140,7 +140,7 @@ def test_the_traceback_comes_with_vv_only(monkeypatch):
 
 
 def test_an_error_of_the_program_itself_is_not_hidden(monkeypatch):
-    def fail(path):
+    def fail(path, *, max_pixels):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(astro_vq, "open", fail, raising=False)
@@ -150,7 +150,7 @@ def test_an_error_of_the_program_itself_is_not_hidden(monkeypatch):
 def test_our_warnings_are_one_line_and_silent_when_quiet(monkeypatch):
     import warnings
 
-    def warn(path):
+    def warn(path, *, max_pixels):
         warnings.warn("look\nhere", AstroVQWarning, stacklevel=1)
         warnings.warn("of another package", UserWarning, stacklevel=1)
         raise DataError("stop")
