@@ -19,13 +19,16 @@ import json
 import math
 import platform
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from soap import Soap
 from torch import Tensor
 
 from astro_vq.config import ModelConfig
@@ -46,6 +49,7 @@ class Recipe:
     batch_size: int = 128
     learning_rate: float = 1e-3
     average: float = 0.999  # decay of the moving average of the weights, per step
+    optimizer: str = "adam"
 
 
 def mlp(model: str, **options: Any) -> ModelConfig:
@@ -78,8 +82,8 @@ def recipes(hidden: int | None) -> dict[str, dict[str, Recipe]]:
         return Recipe(config, "signed", batch_size=64, learning_rate=5e-4)
 
     return {
-        "iwae": {"iwae": Recipe(mlp("iwae", samples=5), "binary", 200, 2e-3, 0.9995)},
-        "vae": {"vae": Recipe(mlp("vae"), "binary", 200, 2e-3, 0.9995)},
+        "iwae": {"iwae": Recipe(mlp("iwae", samples=5), "binary", 200, 2e-3, 0.9995, "soap")},
+        "vae": {"vae": Recipe(mlp("vae"), "binary", 200, 2e-3, 0.9995, "soap")},
         "oord": {
             "autoencoder": oord("autoencoder"),
             "vae": oord("vae"),
@@ -123,7 +127,8 @@ class Run:
         self.model = build_model(recipe.model, 1).train()
         self.average = build_model(recipe.model, 1).eval()
         self.average.load_state_dict(self.model.state_dict())
-        self.optimizer = torch.optim.Adam(self.model.parameters(), recipe.learning_rate, fused=True)
+        make = {"adam": partial(torch.optim.Adam, fused=True), "soap": Soap}[recipe.optimizer]
+        self.optimizer: torch.optim.Optimizer = make(self.model.parameters(), lr=1e-3)
         self.state = State()
         self.step = 0
 
@@ -187,8 +192,6 @@ class Run:
         path = None if self.folder is None else self.folder / "last.safetensors"
         if path is None or not path.exists():
             return
-        from safetensors import safe_open
-
         with safe_open(path, "pt") as file:
             about = file.metadata()
         tensors = load_file(path)
@@ -266,7 +269,7 @@ def execute(name: str, recipe: Recipe, arguments: argparse.Namespace) -> dict[st
         steps=arguments.epochs * per_epoch,
         time_budget=arguments.time_budget * 60 if arguments.time_budget else None,
         learning_rate=arguments.learning_rate or recipe.learning_rate,
-        warmup=100,
+        warmup=300,
     )
     folder = arguments.folder / name if arguments.folder else None
     run = Run(recipe, arguments.seed, schedule, folder)
@@ -276,7 +279,7 @@ def execute(name: str, recipe: Recipe, arguments: argparse.Namespace) -> dict[st
         loss = run.train_epoch(train)
         row = {"epoch": run.state.epoch, "seconds": round(run.state.seconds, 1), "loss": loss}
         if isinstance(run.model, VAE) and run.state.epoch % arguments.watch_every == 0:
-            row["bound_100"] = bound(run.average, pixels[:1000], 100)[0]
+            row["bound_100"] = bound(run.average, pixels[::10], 100)[0]
         run.state.curve.append(row)
         run.save()
         print(json.dumps({"run": name, **row}), flush=True)
@@ -285,6 +288,7 @@ def execute(name: str, recipe: Recipe, arguments: argparse.Namespace) -> dict[st
         "config": recipe.model.to_dict(),
         "weights": count_weights(run.model),
         "batch_size": recipe.batch_size,
+        "optimizer": recipe.optimizer,
         "learning_rate": schedule.learning_rate,
         "images_seen": run.step * recipe.batch_size,
         "epochs": run.step / per_epoch,
@@ -303,6 +307,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--time-budget", type=float, help="minutes of training for each run")
     parser.add_argument("--learning-rate", type=float, help="peak; each run has its own")
+    parser.add_argument("--optimizer", choices=["adam", "soap"], help="each run has its own")
     parser.add_argument("--hidden", type=int, help="width of the oord network (256)")
     parser.add_argument("--images", type=int, help="first images only, for a trial")
     parser.add_argument("--samples", type=int, default=5000, help="of the final bound; 0 for none")
@@ -321,6 +326,8 @@ def main() -> None:
         "runs": [],
     }
     for name, recipe in recipes(arguments.hidden)[arguments.what].items():
+        if arguments.optimizer:
+            recipe = replace(recipe, optimizer=arguments.optimizer)
         if arguments.only in (None, name):
             figures["runs"].append(execute(name, recipe, arguments))
             print(json.dumps({k: v for k, v in figures["runs"][-1].items() if k != "curve"}))

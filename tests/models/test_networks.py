@@ -58,6 +58,18 @@ def test_oord_is_the_network_of_the_paper(norm, last):
     assert kinds.count("BatchNorm2d") == (6 if norm else 0)
 
 
+def test_oord_has_the_numbers_of_weights_that_the_paper_gives():
+    networks = build_oord(ModelConfig(network="oord", latent_channels=64), 3, 64, 3)
+    first, second, two_residuals = 12_544, 1_048_832, 2 * 655_872
+    assert count_weights(networks.encoder) == first + second + two_residuals + 16_448
+    assert count_weights(networks.decoder) == 16_640 + two_residuals + second + 12_291
+    norm = ModelConfig(network="oord", latent_channels=64, batch_norm=True)
+    networks = build_oord(norm, 3, 64, 3)
+    # a scale and a shift of 256 channels in place of each bias but those of the outer two
+    assert count_weights(networks.encoder) == 2_389_568 + 6 * 256
+    assert count_weights(networks.decoder) == 2_389_507 + 6 * 256
+
+
 def test_widths_are_arguments():
     config = ModelConfig(network="oord", hidden_channels=8, residual_blocks=1, latent_channels=4)
     networks = build_oord(config, 1, 4, 1)

@@ -41,6 +41,25 @@ def test_densities_and_divergences_equal_those_of_torch():
     torch.testing.assert_close(one.divergence(other), divergence.sum((1, 2, 3)))
 
 
+def test_the_importance_weights_of_a_hierarchical_model_are_those_of_its_layers():
+    model = make("hierarchical-vae").double().eval()
+    x = torch.randn(2, 1, 16, 16, dtype=torch.float64)
+    drawn = model.draw(x, 3, torch.Generator().manual_seed(0))
+    bottom, top = [e.repeat(3) for e in model._evidence(x)]
+    generator = torch.Generator().manual_seed(0)
+    q_top = multiply(top, Gaussian.standard(top.mean))
+    z_top = q_top.draw(generator)
+    p_bottom = Gaussian.from_raw(model.prior[0](z_top))
+    q_bottom = multiply(bottom, p_bottom)
+    z_bottom = q_bottom.draw(generator)
+    standard = torch.distributions.Normal(0.0, 1.0)
+    expected = standard.log_prob(z_top) - torch_normal(q_top).log_prob(z_top)
+    expected = expected.sum((1, 2, 3))
+    change = torch_normal(p_bottom).log_prob(z_bottom) - torch_normal(q_bottom).log_prob(z_bottom)
+    torch.testing.assert_close(drawn.latents, z_bottom)
+    torch.testing.assert_close(drawn.log_ratio, expected + change.sum((1, 2, 3)))
+
+
 def test_the_product_of_two_densities_is_proportional_to_it():
     one, other = gaussian(1, 1, 1, 1), gaussian(1, 1, 1, 1, seed=1)
     product = multiply(one, other)
@@ -158,6 +177,15 @@ def test_chunks_of_any_size_draw_the_same_samples():
         torch.testing.assert_close(bound, bounds[0])
     with pytest.raises(ValueError, match="must be positive"):
         model.importance_bound(batch, samples=0)
+
+
+def test_the_memory_of_the_bound_grows_with_the_chunk_only():
+    model = make("vae")
+    rows = []
+    hook = model.decoder.register_forward_hook(lambda _, inputs, out: rows.append(len(inputs[0])))
+    model.importance_bound(PlainBatch(torch.randn(3, 1, 8, 8)), samples=25, chunk=10)
+    hook.remove()
+    assert rows == [30, 30, 15]
 
 
 def test_a_hierarchical_model_has_a_divergence_for_each_layer():
