@@ -90,6 +90,19 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Instead of --quality: the best one whose tokens take at most so many bits per pixel.",
 )
+@click.option(
+    "--non-negative",
+    is_flag=True,
+    help="For weights and inverse variances, within a bound: refuse images with negative pixels, "
+    "give none back, and 0 exactly where there was 0.",
+)
+@click.option(
+    "--dither",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="SEED",
+    help="Quantise floating point images with a subtractive dither: coarse steps do not bias the "
+    "mean of many pixels or exposures. Exact zeros stay; each image gets a seed of its own.",
+)
 @option("device")
 @batch_options
 @option("overwrite")
@@ -113,6 +126,8 @@ def compress(
     delete_input: bool,
     quality: float | None,
     bits_per_pixel: float | None,
+    non_negative: bool,
+    dither: int | None,
     device: str,
     batch: BatchOptions,
     overwrite: bool,
@@ -133,6 +148,8 @@ def compress(
       astro-vq compress night/*.fits -O packed --max-error 0.125sigma -j 4
       astro-vq compress survey/ -O packed -j 8 --manifest run.jsonl --resume
       astro-vq compress raw/ -O archive --lossless --delete-input
+      astro-vq compress m31_weight.fits --max-error 0.001 --non-negative
+      astro-vq compress night/*.fits -O packed --max-error 0.5sigma --dither 1
       astro-vq compress - --lossless < m31.fits > m31.fits.avq
     """  # noqa: D301 - click reads the character \b
     chosen = [
@@ -152,6 +169,12 @@ def compress(
         raise click.UsageError("--no-tokens needs no model, so there is none to embed")
     if quality is not None and bits_per_pixel is not None:
         raise click.UsageError("--quality and --bits-per-pixel exclude each other")
+    if tokens_only and (non_negative or dither is not None):
+        raise click.UsageError("--non-negative and --dither go with --max-error, not with --tokens")
+    if lossless and dither is not None:
+        raise click.UsageError("--lossless and --dither exclude each other: nothing is quantised")
+    if non_negative and dither is not None:
+        raise click.UsageError("--non-negative and --dither exclude each other")
     if delete_input and (tokens_only or verify is False):
         flag = "--tokens" if tokens_only else "--no-verify"
         raise click.UsageError(
@@ -168,6 +191,8 @@ def compress(
         "embed_model": embed_model,
         "quality": quality,
         "bits_per_pixel": bits_per_pixel,
+        "non_negative": non_negative,
+        "dither": dither,
     }
     work = partial(
         compress_one,

@@ -77,6 +77,10 @@ def describe_file(about: dict[str, Any]) -> Iterator[str]:
         place = f"embedded, {format_bytes(model['bytes'])}" if model["embedded"] else "not embedded"
         yield f"model     {model['name']} ({place}), hash {model['hash']}"
     for hdu in about["hdus"]:
+        if "non_negative" in hdu:
+            yield f"promised  HDU {hdu['index']}: no pixel is negative, zeros are exact"
+        if "dither_seed" in hdu:
+            yield f"dithered  HDU {hdu['index']}: seed {hdu['dither_seed']}"
         if "rms_error_sigma" in hdu:
             yield (
                 f"measured  HDU {hdu['index']}: rms error {format_number(hdu['rms_error_sigma'])} "

@@ -42,9 +42,18 @@ def fit_side_information(
     where: Sequence[tuple[int, int] | None] = places or [None] * len(tiles)
     placed = list(zip(tiles, where, strict=True))
     thorough = effort >= THOROUGH
-    mappings = candidate_mappings(list(tiles), spec.bound, spec.blank, thorough=thorough)
+    if spec.dither is not None and spec.bound > 0:
+        values = np.concatenate([tile.ravel() for tile in tiles])
+        mappings = [default_mapping(values, spec.bound, dither=spec.dither)]
+    else:
+        mappings = candidate_mappings(
+            list(tiles), spec.bound, spec.blank, floor=spec.floor, thorough=thorough
+        )
     if grid is not None:
-        mappings = [*hidden_mappings(placed, grid, spec.bound), *mappings]
+        hidden = [m.above(spec.floor) for m in hidden_mappings(placed, grid, spec.bound)]
+        if spec.dither is not None:  # values that are exact have no bias either
+            hidden = [m for m in hidden if m.stride == 1]
+        mappings = [*hidden, *mappings]
         if mappings[0].kind == HIDDEN and grid.usual_step >= _WIDER * 2 * spec.bound:
             mappings = mappings[:1]  # exact, and yet no finer than the bound asks for
     exact_floats = spec.bound == 0 and tiles[0].dtype.kind == "f"
@@ -70,7 +79,7 @@ def _pace(effort: int) -> int:
 def _trial_size(placed: Sequence[Placed], shared: Shared, spec: Spec, effort: int) -> int:
     """Return how many bytes sample tiles take under a choice of side information."""
     tiles = [tile for tile, _ in placed]
-    mapping = shared.mapping or default_mapping(tiles[0], spec.bound)
+    mapping = shared.mapping or default_mapping(tiles[0], spec.bound, floor=spec.floor)
     mappings = [mapping.at(place) for _, place in placed]
     quantized = [
         quantize_tile(tile, spec.bound, own, blank=spec.blank)

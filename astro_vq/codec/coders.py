@@ -44,6 +44,16 @@ class Spec(Protocol):
         """Stored integer of missing pixels."""
         ...
 
+    @property
+    def floor(self) -> int | None:
+        """Stored value that only pixels at it decode to, and nothing to less."""
+        ...
+
+    @property
+    def dither(self) -> int | None:
+        """Seed of a dither."""
+        ...
+
 
 class PixelDecoder(Protocol):
     """A way from streams to tiles, batched over tiles."""
@@ -217,7 +227,7 @@ class MappedCoder(MappedDecoder):
             if payload is None:
                 streams.append(None)
                 continue
-            own = b"\0" if mapping == shared.mapping else b"\1" + mapping.to_bytes()
+            own = mapping.in_stream(shared.mapping)
             tail = sized(payload) + tile.remainders if mapping.kind == SPLIT else payload
             streams.append(own + encode_exceptions(tile.exceptions) + tail)
         return streams

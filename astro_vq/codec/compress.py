@@ -42,6 +42,8 @@ def compress(
     delete_input: bool = False,
     quality: float | None = None,
     bits_per_pixel: float | None = None,
+    non_negative: bool = False,
+    dither: int | None = None,
 ) -> CompressionResult:
     """Compress every image of a FITS file into an `.avq` file, which is itself FITS.
 
@@ -85,6 +87,12 @@ def compress(
         default 5 where only tokens are stored, 10 beside pixels. Smaller is better and larger.
     bits_per_pixel : float, optional
         Instead: the best quality whose tokens take at most so much.
+    non_negative : bool
+        Of images within a bound: none has a negative pixel (else they are refused), none gets
+        one, and pixels are 0 exactly where they were 0. For inverse variances and other weights.
+    dither : int, optional
+        Quantise floats with a subtractive dither, so that errors do not add up where many pixels
+        or exposures are averaged. The seed of each image is made from this one and its pixels.
 
     Returns
     -------
@@ -100,7 +108,7 @@ def compress(
     FormatError
         The source is no FITS file, or damaged.
     DataError
-        It holds no image.
+        It holds no image, or a negative pixel where that was excluded.
     ModelMismatchError
         The model is missing or takes other images.
     FileExistsError
@@ -124,6 +132,7 @@ def compress(
     started = time.perf_counter()
     choice = TokenChoice.make(quality, bits_per_pixel)
     request = Request.make(fidelity, max_error)._replace(tokens=choice)
+    request = request.quantized(non_negative=non_negative, dither=dither)
     if verify not in (True, False, "lossless"):
         raise ValueError(f"verify must be True, False or 'lossless', got {verify!r}")
     _check_options(request, tokens=tokens, embed_model=embed_model, effort=effort, size=tile_size)

@@ -102,7 +102,9 @@ class Compression:
         self, writer: ContainerWriter, encoder: ImageEncoder, hdu: FitsHDU, info: ImageHeader
     ) -> None:
         start = writer.position()
-        encoded = encoder.encode(hdu, info)
+        name = f" ({hdu.name})" if hdu.name else ""
+        where = f"{self._given.label}: HDU {hdu.index}{name}"
+        encoded = encoder.encode(hdu, info, where)
         size = writer.position() - start
         details = _describe(hdu) | encoded.details
         if hdu.kind == "compressed-image":

@@ -1,5 +1,6 @@
 """One image HDU into its table of tiles, a strip at a time."""
 
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from astro_vq.codec.container import Layout, TileGrid, pack_side
 from astro_vq.codec.find_grid import find_grid
+from astro_vq.codec.floors import refuse_negative
 from astro_vq.codec.header import StoredHeader
 from astro_vq.codec.hidden_grid import HiddenGrid, known_grid
 from astro_vq.codec.image_header import ImageHeader
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _WIDE_BYTES = 2**30
 _SHARED_PIXELS = 2**20
+_SEEDING_PIXELS = 2**18
 _SEARCHING = 3  # from this effort on encoders search for what fpack did to plain floats
 _TOKEN_TILES = 4  # sides of tiles of tokens alone, in those of tiles with pixels
 
@@ -109,7 +112,7 @@ class ImageEncoder:
         self._effort = effort
         self._tile_size = tile_size
 
-    def encode(self, image: SourceImage, info: ImageHeader) -> EncodedImage:
+    def encode(self, image: SourceImage, info: ImageHeader, where: str) -> EncodedImage:
         """Add one image.
 
         Parameters
@@ -118,6 +121,13 @@ class ImageEncoder:
             The image; also one without any pixel.
         info : ImageHeader
             What its header says.
+        where : str
+            File and HDU, for messages.
+
+        Raises
+        ------
+        DataError
+            A pixel is negative where none may become so.
         """
         grid = TileGrid.for_shape(info.shape, self._side_of_tiles(info))
         header, axes = store_image_header(image.header_bytes, has_data=grid.count > 0)
@@ -130,10 +140,16 @@ class ImageEncoder:
         tokens = self._make_tokens(image, info, grid, plan) if plan.tokens else None
         if plan.fidelity == "tokens" and tokens is None:
             plan = Plan("lossless", note="kept lossless: the model does not take its bands")
-        spec = PixelSpec(dtype=info.dtype, bound=plan.stored_bound, blank=info.stored_blank)
+        spec = PixelSpec(
+            dtype=info.dtype,
+            bound=plan.stored_bound,
+            blank=info.stored_blank,
+            floor=plan.floor,
+            dither=self._seed(image, info, grid, plan),
+        )
         shared = self._fit(image, grid, plan, spec)
         side = _side(header, image.padding, shared, tokens)
-        cards = [*axes, *_cards(grid, plan, None)]
+        cards = [*axes, *_cards(grid, plan, spec, None)]
         table = ImageWriter(
             self._writer.file,
             Layout(
@@ -148,6 +164,8 @@ class ImageEncoder:
             if plan.fidelity == "tokens":
                 streams = self._encode_masks(tiles, info, spec)
             else:
+                if plan.floor is not None:
+                    refuse_negative(tiles, info, where)
                 places = [_place(grid, number) for number in numbers]
                 streams = encode_tiles(
                     tiles, spec, shared=shared, effort=self._effort, places=places
@@ -155,8 +173,8 @@ class ImageEncoder:
             for number, stream in zip(numbers, streams, strict=True):
                 table.add(grid.tile(number), tokens.stream(number) if tokens else b"", stream)
         quality = tokens.measure() if tokens is not None and plan.fidelity == "tokens" else None
-        table.finish([*axes, *_cards(grid, plan, quality)], side)
-        details = _details(plan, grid, quality)
+        table.finish([*axes, *_cards(grid, plan, spec, quality)], side)
+        details = _details(plan, grid, quality) | _promises(spec)
         return EncodedImage(
             plan, grid.pixels, table.pixel_bytes, table.token_bytes, grid.count, details
         )
@@ -177,6 +195,17 @@ class ImageEncoder:
             grid=hidden,
             places=[_place(grid, number) for number in numbers],
         )
+
+    def _seed(
+        self, image: SourceImage, info: ImageHeader, grid: TileGrid, plan: Plan
+    ) -> int | None:
+        """Return the seed of the dither: by the pixels too, so that no two exposures share it."""
+        seed = self._request.dither
+        if seed is None or plan.fidelity != "max-error" or not info.is_float:
+            return None
+        for number in sample_numbers(grid, _SEEDING_PIXELS):
+            seed = zlib.crc32(read_tile(image, grid.tile(number)).tobytes(), seed)
+        return seed
 
     def _find_grid(self, image: SourceImage, grid: TileGrid) -> HiddenGrid | None:
         """Return the grid that floats lie on because they were fpacked once, if they were."""
@@ -272,7 +301,9 @@ def _side(
     return pack_side(records | (tokens.records() if tokens else {}))
 
 
-def _cards(grid: TileGrid, plan: Plan, quality: "TokenQuality | None") -> list[bytes]:
+def _cards(
+    grid: TileGrid, plan: Plan, spec: PixelSpec, quality: "TokenQuality | None"
+) -> list[bytes]:
     """Return our own cards; their number does not depend on the measured quality."""
     cards = [
         format_card("AVQFID", plan.fidelity, "fidelity of this image"),
@@ -282,6 +313,10 @@ def _cards(grid: TileGrid, plan: Plan, quality: "TokenQuality | None") -> list[b
         cards.append(format_card("AVQERR", plan.bound, "largest error of a pixel, image unit"))
         if plan.stored_bound != plan.bound:
             cards.append(format_card("AVQBOUND", plan.stored_bound, "the same in stored units"))
+        if spec.floor is not None:
+            cards.append(format_card("AVQNONNG", True, "no pixel is negative, zeros are exact"))
+        if spec.dither is not None:
+            cards.append(format_card("AVQSEED", spec.dither, "seed of the subtractive dither"))
     if plan.fidelity == "tokens":
         rms = quality.rms / plan.sigma if quality and plan.sigma else 0.0
         largest = quality.largest if quality else 0.0
@@ -291,6 +326,12 @@ def _cards(grid: TileGrid, plan: Plan, quality: "TokenQuality | None") -> list[b
             format_card("AVQWORST", _finite(largest), "largest error of the tokens, image unit"),
         ]
     return cards
+
+
+def _promises(spec: PixelSpec) -> dict[str, Any]:
+    """Return what is special about quantised pixels."""
+    found: dict[str, Any] = {"non_negative": True} if spec.floor is not None else {}
+    return found | ({} if spec.dither is None else {"dither_seed": spec.dither})
 
 
 def _details(plan: Plan, grid: TileGrid, quality: "TokenQuality | None") -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from astro_vq.codec.adapt import fit_side_information
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, decoder_for
 from astro_vq.codec.hidden_grid import HiddenGrid
+from astro_vq.codec.position_dither import LARGEST_SEED
 from astro_vq.codec.quantize import default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
@@ -40,17 +41,25 @@ class PixelSpec:
     blank : int or None
         Stored integer that marks missing pixels; it comes back exactly where it was and
         nowhere else.
+    floor : int or None
+        Stored value of an image without any below it, 0 for floats: pixels decode to it where
+        they are at it and nowhere else, and none to less. Only encoders need to know.
+    dither : int or None
+        Seed of a subtractive dither for floats with a bound; exact zeros stay zeros. Only
+        encoders need to know.
 
     Raises
     ------
     ValueError
-        If the dtype is unknown, the bound is negative or not finite, or `blank` comes with
-        floats.
+        If the dtype is unknown, the bound is negative or not finite, `blank` comes with
+        floats, or floor or dither are impossible.
     """
 
     dtype: str
     bound: float = 0.0
     blank: int | None = None
+    floor: int | None = None
+    dither: int | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -59,6 +68,21 @@ class PixelSpec:
             raise ValueError(f"the bound must be finite and not negative, got {self.bound}")
         if self.blank is not None and self.is_float:
             raise ValueError("BLANK is for integers: floats mark missing pixels by NaN")
+        if self.floor is not None and self.dither is not None:
+            raise ValueError("floor and dither exclude each other: cutting off biases the mean")
+        if self.floor is not None and not self._takes_floor(self.floor):
+            raise ValueError(f"{self.dtype} pixels cannot have a floor of {self.floor}")
+        if self.dither is not None and not (self.is_float and 0 <= self.dither <= LARGEST_SEED):
+            raise ValueError(
+                f"a dither is for floats, and its seed 0 to {LARGEST_SEED}; got {self.dither} "
+                f"for {self.dtype}"
+            )
+
+    def _takes_floor(self, floor: int) -> bool:
+        if self.is_float:
+            return floor == 0
+        info = np.iinfo(self.dtype)
+        return int(info.min) <= floor <= int(info.max)
 
     @property
     def is_float(self) -> bool:
@@ -101,7 +125,8 @@ def fit_shared(
     grid : HiddenGrid or None
         The grid that the values lie on, if they were quantised before.
     places : sequence of (int, int)
-        Where on the grid tiles begin: row (counted on from plane to plane) and column.
+        Where tiles begin on the grid, or for the dither: row (counted on from plane to plane)
+        and column.
 
     Returns
     -------
@@ -135,7 +160,7 @@ def encode_tiles(
     effort : int
         1 (fast) to 9 (small).
     places : sequence of (int, int)
-        Where tiles begin, as for `fit_shared`, if that was given a grid.
+        Where tiles begin, as for `fit_shared`, if that was given a grid, or with dither.
 
     Returns
     -------
@@ -162,8 +187,9 @@ def encode_tiles(
         if not whole.is_costly:
             offer(whole.id, whole.encode(tiles, effort))
     where: Sequence[Place | None] = places or [None] * len(tiles)
+    choices = {"floor": spec.floor, "dither": spec.dither}
     mappings = [
-        side.mapping.at(place) if side.mapping else default_mapping(tile, spec.bound)
+        (side.mapping or default_mapping(tile, spec.bound, **choices)).at(place)
         for tile, place in zip(tiles, where, strict=True)
     ]
     quantized = [

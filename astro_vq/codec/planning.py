@@ -7,12 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.codec.container import TileGrid
+from astro_vq.codec.floors import stored_floor
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.data.noise import pixel_noise
 from astro_vq.types import FIDELITIES, Fidelity, TileGeometry
 
 DEFAULT_SIGMAS = 0.03125
 """Default bound of floating point images, in units of their noise: 1/32 (q = 16)."""
+
+LARGEST_DITHER = 2**32 - 1
+"""Largest seed of a dither that can be asked for."""
 
 _SAMPLED_PIXELS = 2**22
 _SCALING_PIXELS = 2**20
@@ -104,11 +108,17 @@ class Request(NamedTuple):
         Bound of lossy images.
     tokens : TokenChoice
         How many tokens.
+    non_negative : bool
+        Whether lossy images must not become negative.
+    dither : int or None
+        Seed from which that of each lossy image of floats is made; None for no dither.
     """
 
     fidelity: Fidelity | None
     max_error: MaxError
     tokens: TokenChoice = TokenChoice()
+    non_negative: bool = False
+    dither: int | None = None
 
     @classmethod
     def make(cls, fidelity: str | None, max_error: str | float | None) -> "Request":
@@ -126,6 +136,27 @@ class Request(NamedTuple):
         if fidelity not in (None, "max-error"):
             raise ValueError(f"max_error goes with fidelity 'max-error', not with {fidelity!r}")
         return cls("max-error", MaxError.parse(max_error))
+
+    def quantized(self, *, non_negative: bool, dither: int | None) -> "Request":
+        """Return the request with what is asked of quantised pixels.
+
+        Raises
+        ------
+        ValueError
+            It contradicts itself.
+        """
+        if self.fidelity == "tokens" and (non_negative or dither is not None):
+            raise ValueError("tokens promise nothing: non_negative and dither go with a max_error")
+        if self.fidelity == "lossless" and dither is not None:
+            raise ValueError("lossless pixels are not quantised, so there is nothing to dither")
+        if non_negative and dither is not None:
+            raise ValueError(
+                "non_negative and dither exclude each other: cutting values off at 0 brings back "
+                "the bias that a dither takes away"
+            )
+        if dither is not None and not 0 <= dither <= LARGEST_DITHER:
+            raise ValueError(f"dither is a seed from 0 to {LARGEST_DITHER}, got {dither}")
+        return self._replace(non_negative=non_negative, dither=dither)
 
 
 class Plan(NamedTuple):
@@ -145,6 +176,8 @@ class Plan(NamedTuple):
         Why this is not what was asked for; '' when it is.
     tokens : bool
         Whether tokens of it make sense.
+    floor : int or None
+        Stored value that no pixel may fall below, where that was asked for.
     """
 
     fidelity: Fidelity
@@ -153,6 +186,7 @@ class Plan(NamedTuple):
     sigma: float | None = None
     note: str = ""
     tokens: bool = True
+    floor: int | None = None
 
 
 class StoredPixels(Protocol):
@@ -188,17 +222,17 @@ def plan_image(image: StoredPixels, info: ImageHeader, grid: TileGrid, request: 
     if fidelity == "lossless" or grid.count == 0:
         return Plan("lossless", tokens=grid.count > 0)
     if fidelity == "max-error" and not request.max_error.in_sigma:
-        return _bounded(info, request.max_error.value, None)
+        return _bounded(info, request.max_error.value, None, request)
     sigma = measure_noise(image, info, grid)
     if sigma == 0:
         note = "kept lossless: its noise cannot be measured (constant?)"
         return Plan("lossless", note=note, tokens=False)
     if fidelity == "tokens":
         return Plan("tokens", sigma=sigma)
-    return _bounded(info, request.max_error.value * sigma, sigma)
+    return _bounded(info, request.max_error.value * sigma, sigma, request)
 
 
-def _bounded(info: ImageHeader, bound: float, sigma: float | None) -> Plan:
+def _bounded(info: ImageHeader, bound: float, sigma: float | None, request: Request) -> Plan:
     stored = bound
     if info.is_scaled and abs(info.bscale) != 1.0:
         stored = bound / abs(info.bscale) * _ROUNDING
@@ -210,7 +244,16 @@ def _bounded(info: ImageHeader, bound: float, sigma: float | None) -> Plan:
         return Plan(
             "lossless", sigma=sigma, note=f"kept lossless: a bound of {bound:.4g} is no use"
         )
-    return Plan("max-error", bound, stored, sigma)
+    floor = stored_floor(info) if request.non_negative else None
+    if request.non_negative and floor is None:
+        note = "kept lossless: its stored values are not scaled so that 0 is the least"
+        return Plan("lossless", sigma=sigma, note=note)
+    note = (
+        "not dithered: its pixels are integers"
+        if request.dither is not None and not info.is_float
+        else ""
+    )
+    return Plan("max-error", bound, stored, sigma, note, floor=floor)
 
 
 def measure_noise(image: StoredPixels, info: ImageHeader, grid: TileGrid) -> float:

@@ -13,15 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.bytestream import ByteReader, encode_varint, sized
+from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
+from astro_vq.codec.counted import count_cells, middle_of_cells
 from astro_vq.codec.exceptions import Exceptions
 from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid, Steps, read_grid, steps_of
 from astro_vq.codec.numbers import pack_integers, unpack_integers
 from astro_vq.codec.ordered import from_ordered, to_ordered
+from astro_vq.codec.position_dither import LARGEST_SEED, dither_of
 from astro_vq.codec.remainders import decode_remainders, encode_remainders
 from astro_vq.errors import FormatError
 
 IDENTITY, STEP, SCALE, RATIO, ORDERED, SPLIT, PALETTE, LOOP, HIDDEN, PLACED = range(10)
+FLOORED, COUNTED, DITHERED = range(10, 13)
+_OF_INTEGERS = (IDENTITY, STEP, COUNTED)
+_ON_A_GRID = (HIDDEN, DITHERED)  # what indices mean depends on the place of the pixel
+_MAY_BE_FLOORED = (SCALE, RATIO, LOOP, HIDDEN)
 _INDEX_LIMIT = 2.0**52  # float64 counts exactly that far
 _NEAR = 2.0**26  # indices further from the middle are exceptions where they are few
 _FEW = 0.01
@@ -49,7 +55,10 @@ class Mapping:
         among all that are nearest to it; `PALETTE` the rank in a table of values; `LOOP`
         ``index * step``, where coders may move indices by up to half of `stride` (odd);
         `HIDDEN` ``index * stride`` on the grid that the image was quantised on once, at `place`;
-        `PLACED` stands in a stream for the `HIDDEN` mapping of the image at a place.
+        `PLACED` stands in a stream for the mapping of the image, `HIDDEN` or `DITHERED`, at a
+        place; `FLOORED` comes before another mapping of floats, whose values below 0 are 0;
+        `COUNTED` the floor, or the middle of a cell of `step` integers above it; `DITHERED`
+        ``(index + dither) * step``.
     step : float
         See `kind`.
     offset : float
@@ -60,6 +69,10 @@ class Mapping:
         The table of values, see `make_palette`, or the grid, see `HiddenGrid`.
     place : (int, int) or None
         Row and column where a tile begins on the grid; None for the image as a whole.
+    floor : int or None
+        No value is below, and only pixels that are at the floor decode to it; 0 for floats.
+    seed : int
+        Of the dither.
     """
 
     kind: int
@@ -68,6 +81,8 @@ class Mapping:
     stride: int = 1
     palette: bytes = b""
     place: tuple[int, int] | None = None
+    floor: int | None = None
+    seed: int = 0
 
     @classmethod
     def hidden(cls, grid: HiddenGrid, stride: int = 1) -> "Mapping":
@@ -76,9 +91,15 @@ class Mapping:
 
     def at(self, place: tuple[int, int] | None) -> "Mapping":
         """Return the mapping of a tile that begins at a place."""
-        if self.kind != HIDDEN:
+        if self.kind not in _ON_A_GRID:
             return self
         return dataclasses.replace(self, place=place or (0, 0))
+
+    def above(self, floor: int | None) -> "Mapping":
+        """Return the mapping with values below a floor moved to it, where it may lead there."""
+        if floor is None or self.kind not in _MAY_BE_FLOORED:
+            return self
+        return dataclasses.replace(self, floor=floor)
 
     def resolved(self, image: "Mapping | None") -> "Mapping":
         """Return the mapping of a tile, given that of its image.
@@ -90,7 +111,7 @@ class Mapping:
         """
         if self.kind != PLACED:
             return self
-        if image is None or image.kind != HIDDEN:
+        if image is None or image.kind not in _ON_A_GRID:
             raise FormatError("damaged pixel stream: the grid of its values is missing")
         return image.at(self.place)
 
@@ -99,12 +120,31 @@ class Mapping:
         row, column = self.place or (0, 0)
         return steps_of(self.palette, row, column, shape)
 
+    def dither(self, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+        """Return what a `DITHERED` mapping adds to indices of a tile of a shape."""
+        row, column = self.place or (0, 0)
+        return dither_of(self.seed, row, column, shape)
+
+    def in_stream(self, image: "Mapping | None") -> bytes:
+        """Return the mapping of a tile as bytes, given that of its image."""
+        if self == image:
+            return b"\0"
+        if image is not None and self == image.at(self.place):
+            row, column = self.place or (0, 0)
+            return bytes([1, PLACED]) + encode_varint(row) + encode_varint(column)
+        return b"\1" + self.to_bytes()
+
     def to_bytes(self) -> bytes:
         """Return the mapping as bytes."""
-        if self.kind == HIDDEN and self.place is not None:
-            row, column = self.place
-            return bytes([PLACED]) + encode_varint(row) + encode_varint(column)
         out = bytes([self.kind])
+        if self.floor is not None and self.kind != COUNTED:
+            out = bytes([FLOORED, self.kind])
+        if self.kind == COUNTED:
+            return out + encode_varint(zigzag(self.floor or 0)) + encode_varint(int(self.step))
+        if self.kind == DITHERED:
+            numbers = (self.seed, *(self.place or (0, 0)))
+            place = b"".join(encode_varint(number) for number in numbers)
+            return out + struct.pack("<d", self.step) + place
         if self.kind == HIDDEN:
             return out + encode_varint(self.stride) + sized(self.palette)
         if self.kind == STEP:
@@ -127,6 +167,15 @@ class Mapping:
             If the bytes are damaged.
         """
         kind = reader.byte()
+        if kind == FLOORED:
+            kind = reader.byte()
+            if kind not in _MAY_BE_FLOORED:
+                raise FormatError(f"damaged pixel stream: mapping {kind} with a floor")
+            return cls._read(kind, reader).above(0)
+        return cls._read(kind, reader)
+
+    @classmethod
+    def _read(cls, kind: int, reader: ByteReader) -> "Mapping":
         if kind in (IDENTITY, ORDERED):
             return cls(kind)
         if kind == STEP:
@@ -151,6 +200,19 @@ class Mapping:
             return cls(kind, stride=stride, palette=palette)
         if kind == PLACED:
             return cls(kind, place=(reader.varint(_LARGEST_PLACE), reader.varint(_LARGEST_PLACE)))
+        if kind == COUNTED:
+            floor = unzigzag(reader.varint())
+            step = reader.varint(_INT64_MAX)
+            if step < 3 or step % 2 == 0:
+                raise FormatError("damaged pixel stream: cells of an impossible width")
+            return cls(kind, step, floor=floor)
+        if kind == DITHERED:
+            (step,) = struct.unpack("<d", reader.take(8))
+            if not (np.isfinite(step) and step > 0):
+                raise FormatError("damaged pixel stream: a step that is not positive")
+            seed = reader.varint(LARGEST_SEED)
+            place = reader.varint(_LARGEST_PLACE), reader.varint(_LARGEST_PLACE)
+            return cls(kind, step, seed=seed, place=place if any(place) else None)
         raise FormatError(f"damaged pixel stream: unknown mapping {kind}")
 
 
@@ -165,14 +227,29 @@ class QuantizedTile(NamedTuple):
     remainders: bytes = b""
 
 
-def default_mapping(values: Values, bound: float) -> Mapping:
+def default_mapping(
+    values: Values, bound: float, *, floor: int | None = None, dither: int | None = None
+) -> Mapping:
     """Return the mapping of a tile (or sample) about which nothing else is known.
 
     The step is twice the bound, less one rounding unit of the dtype at the largest usual value:
     then two neighbouring decoded values are never further apart than twice the bound.
+
+    Parameters
+    ----------
+    values : ndarray
+        Stored values.
+    bound : float
+        Largest error; 0 asks for the same bits.
+    floor : int or None
+        Value below which none is, and which only pixels at it decode to.
+    dither : int or None
+        Seed of a dither (floats only).
     """
     if values.dtype.kind != "f":
         half = min(int(bound), 2**62 - 1)
+        if half and floor is not None:
+            return Mapping(COUNTED, 2 * half + 1, floor=floor)
         return Mapping(STEP, 2 * half + 1) if half else Mapping(IDENTITY)
     if bound == 0:
         return Mapping(ORDERED)
@@ -186,6 +263,10 @@ def default_mapping(values: Values, bound: float) -> Mapping:
             step -= unit
     if not np.isfinite(step):
         step = np.finfo(np.float64).max
+    if dither is not None:
+        return Mapping(DITHERED, step, seed=dither)
+    if floor is not None:  # index 0 for the floor alone, the others for cells above it
+        return Mapping(SCALE, step, -step / 2, floor=floor)
     return Mapping(SCALE, step)
 
 
@@ -210,7 +291,9 @@ def quantize_tile(
     Returns
     -------
     QuantizedTile
-        ``abs(restore - values) <= bound`` wherever `values` is finite and not BLANK.
+        ``abs(restore - values) <= bound`` wherever `values` is finite and not BLANK. Of a
+        mapping with a floor nothing is below it, and what is at the floor was there; of one
+        with dither zeros are zeros.
     """
     indices, usable = _nearest(values, mapping)
     if mapping.kind == SPLIT:
@@ -221,15 +304,19 @@ def quantize_tile(
         usable &= values != blank
     if mapping.kind == LOOP:
         usable &= _has_slack(values, bound, mapping)
+        if mapping.floor is not None:
+            usable &= values > bound
     restored = apply_mapping(indices, mapping, values.dtype)
-    good = _within(restored, values, bound, usable)
+    good = _within(restored, values, bound, usable) & _same_floor(restored, values, mapping)
     if mapping.kind in (SCALE, RATIO) and bound > 0:
         for shift in (1, -1):
             bad = usable & ~good
             if not bad.any():
                 break
             moved = indices[bad] + shift
-            fine = _within(apply_mapping(moved, mapping, values.dtype), values[bad], bound, True)
+            tried = apply_mapping(moved, mapping, values.dtype)
+            fine = _within(tried, values[bad], bound, True)
+            fine &= _same_floor(tried, values[bad], mapping)
             places = np.flatnonzero(bad)[fine]
             indices.ravel()[places] = moved[fine]
             good.ravel()[places] = True
@@ -249,7 +336,7 @@ def restore_tile(tile: QuantizedTile, mapping: Mapping, dtype: npt.DTypeLike) ->
         If the mapping does not fit the dtype.
     """
     dtype = np.dtype(dtype)
-    if (mapping.kind in (IDENTITY, STEP)) != (dtype.kind != "f") and mapping.kind != PALETTE:
+    if (mapping.kind in _OF_INTEGERS) != (dtype.kind != "f") and mapping.kind != PALETTE:
         raise FormatError(f"damaged pixel stream: mapping {mapping.kind} for {dtype} pixels")
     if mapping.kind == SPLIT:
         mask = tile.exceptions.mask
@@ -290,14 +377,27 @@ def _read_palette(table: bytes, dtype: np.dtype[Any]) -> Values:
 def apply_mapping(indices: Indices, mapping: Mapping, dtype: npt.DTypeLike) -> Values:
     """Return the values that integers stand for, exactly as a decoder computes them."""
     dtype = np.dtype(dtype)
+    values = _apply(indices, mapping, dtype)
+    if mapping.floor is not None and dtype.kind == "f":
+        return np.where(values > 0, values, dtype.type(0))
+    return values
+
+
+def _apply(indices: Indices, mapping: Mapping, dtype: np.dtype[Any]) -> Values:
     if mapping.kind == IDENTITY:
         if dtype == np.uint64:
             return np.asarray(indices.view(np.uint64) ^ np.uint64(2**63))
         return indices.astype(dtype)
     if mapping.kind == STEP:
         return _times_step(indices, int(mapping.step), dtype)
+    if mapping.kind == COUNTED:
+        return middle_of_cells(indices, int(mapping.step), mapping.floor or 0, dtype)
     if mapping.kind == ORDERED:
         return from_ordered(indices, dtype)
+    if mapping.kind == DITHERED:
+        dither = mapping.dither((indices.shape[0], indices.shape[1]))
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray((indices + dither) * mapping.step).astype(dtype)
     if mapping.kind == HIDDEN:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             steps = mapping.steps((indices.shape[0], indices.shape[1]))
@@ -326,6 +426,9 @@ def _nearest(values: Values, mapping: Mapping) -> tuple[Indices, npt.NDArray[np.
         return values.astype(np.int64), np.ones(values.shape, bool)
     if mapping.kind == STEP:
         return _divide_step(values, int(mapping.step)), np.ones(values.shape, bool)
+    if mapping.kind == COUNTED:
+        floor = mapping.floor or 0
+        return count_cells(values, int(mapping.step), floor), np.asarray(values >= floor)
     if mapping.kind == PALETTE:
         table = _read_palette(mapping.palette, values.dtype)
         return np.minimum(np.searchsorted(table, values), table.size - 1), np.isfinite(values)
@@ -342,6 +445,9 @@ def _nearest(values: Values, mapping: Mapping) -> tuple[Indices, npt.NDArray[np.
                 real = np.rint(real) / mapping.stride
         elif mapping.kind == RATIO:
             real = (real * mapping.step - mapping.offset) / mapping.stride
+        elif mapping.kind == DITHERED:
+            real = real / mapping.step - mapping.dither((values.shape[0], values.shape[1]))
+            finite &= values != 0
         else:
             real = (real - mapping.offset) / mapping.step
             if mapping.kind != LOOP:
@@ -374,6 +480,12 @@ def _within(
         rest = np.where(gap < 0, -rest, rest)
         size = np.abs(gap)
         return np.asarray(((size < bound) | ((size == bound) & (rest <= 0))) & usable)
+
+
+def _same_floor(restored: Values, values: Values, mapping: Mapping) -> npt.NDArray[np.bool_] | bool:
+    """Whether pixels at the floor (with dither: at zero) are the ones that decode to it."""
+    floor = 0 if mapping.kind == DITHERED else mapping.floor
+    return True if floor is None else (restored == floor) == (values == floor)
 
 
 def _has_slack(values: Values, bound: float, mapping: Mapping) -> npt.NDArray[np.bool_]:

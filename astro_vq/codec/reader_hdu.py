@@ -234,6 +234,10 @@ class AvqHDU:
         }
         if image.table.grid.pixels:
             about["bits_per_pixel"] = 8 * about["bytes"] / image.table.grid.pixels
+        if image.non_negative:
+            about["non_negative"] = True
+        if "AVQSEED" in keywords:
+            about["dither_seed"] = keywords.integer("AVQSEED")
         if self.has_tokens:
             layer = image.tokens.layer
             about["tokens"] = {"shape": list(image.tokens.shape)} | layer._asdict()

@@ -47,6 +47,8 @@ class StoredImage:
         Fidelity of this HDU.
     bound : float or None
         Largest error in the unit of the image; None for tokens.
+    non_negative : bool
+        Whether it is promised that no pixel is negative, and that zeros are exact.
     table : TileTable
         Tiles and their streams.
 
@@ -68,6 +70,7 @@ class StoredImage:
             raise FormatError(f"{hdu.where}: unknown fidelity {self.fidelity!r}")
         error = hdu.keywords.number("AVQERR", default=0.0)
         self.bound = None if self.fidelity == "tokens" else error
+        self.non_negative = hdu.keywords.flag("AVQNONNG")
         self.padding = self.table.side.get("PADD", b"")
         self._grid = self.table.grid
         self._shared = self.table.side.get("PIXS", b"")

@@ -44,7 +44,12 @@ Values = npt.NDArray[Any]
 
 
 def candidate_mappings(
-    tiles: list[Values], bound: float, blank: int | None, *, thorough: bool = True
+    tiles: list[Values],
+    bound: float,
+    blank: int | None,
+    *,
+    floor: int | None = None,
+    thorough: bool = True,
 ) -> list[Mapping]:
     """Return mappings that may suit sample tiles of an image, the usual one first.
 
@@ -56,11 +61,13 @@ def candidate_mappings(
         Largest error; 0 is lossless.
     blank : int or None
         Stored integer of missing pixels.
+    floor : int or None
+        Stored value that only pixels at it decode to, and nothing to less.
     thorough : bool
         Name more than one where noise and bound alone tell which is likely to be best.
     """
     values = np.concatenate([tile.ravel() for tile in tiles])
-    mappings = [default_mapping(values, bound)]
+    mappings = [default_mapping(values, bound, floor=floor)]
     if values.dtype.kind == "f" and not bound:
         sigma = _noise(tiles)
         if sigma > 0:
@@ -79,7 +86,7 @@ def candidate_mappings(
             good = good[good != blank]
         if _has_few_levels(good):
             mappings.append(make_palette(good))
-    return mappings
+    return [mapping.above(floor) for mapping in mappings]
 
 
 def hidden_mappings(

@@ -251,13 +251,14 @@ class _Checker:
             if image.info.shape != source.shape:
                 return
         model = self._models.load() if image.fidelity == "tokens" else None
-        identical = missing = True
+        identical = missing = floor = True
         largest = 0.0
         for place, values in image.iter_blocks(model=model, on_damage=damaged.add):
             there = source.read_stored(place.plane, *place.slices)
             identical = identical and values.tobytes() == there.tobytes()
             missing = missing and _same_missing(image, values, there)
             largest = max(largest, _largest_error(image, values, there))
+            floor = floor and (not image.non_negative or _same_zeros(image, values, there))
         details |= {
             "pixels_identical": identical,
             "missing_identical": missing,
@@ -265,6 +266,10 @@ class _Checker:
         }
         if image.fidelity == "lossless" and not identical:
             self._problems.append(f"{where}: lossless, but its pixels are not identical")
+        if not floor:
+            self._problems.append(
+                f"{where}: negative pixels, or zeros that are not where they were"
+            )
         if not missing:
             self._problems.append(f"{where}: missing pixels are not where they were")
         if image.bound is not None and largest > image.bound:
@@ -276,6 +281,11 @@ class _Checker:
 def _same_missing(image: StoredImage, values: NDArray[Any], there: NDArray[Any]) -> bool:
     here, lost = image.info.missing(values), image.info.missing(there)
     return bool(np.array_equal(here, lost)) and values[lost].tobytes() == there[lost].tobytes()
+
+
+def _same_zeros(image: StoredImage, values: NDArray[Any], there: NDArray[Any]) -> bool:
+    here, due = image.info.to_physical(values), image.info.to_physical(there)
+    return not (here < 0).any() and bool(np.array_equal(here == 0, due == 0))
 
 
 def _largest_error(image: StoredImage, values: NDArray[Any], there: NDArray[Any]) -> float:

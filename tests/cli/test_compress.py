@@ -113,6 +113,8 @@ def test_every_option_reaches_the_library(image, monkeypatch):
         "delete_input": False,
         "quality": None,
         "bits_per_pixel": None,
+        "non_negative": False,
+        "dither": None,
     }
 
 
@@ -125,6 +127,9 @@ def test_every_option_reaches_the_library(image, monkeypatch):
         (["--no-tokens", "--embed-model"], "needs no model"),
         (["--max-error", "0"], "above 0"),
         (["--effort", "10"], "1<=x<=9"),
+        (["--tokens", "--dither", "1"], "--dither go with --max-error"),
+        (["--lossless", "--dither", "1"], "nothing is quantised"),
+        (["--non-negative", "--dither", "1"], "exclude each other"),
         (["--jobs", "0"], "x>=1"),
     ],
 )

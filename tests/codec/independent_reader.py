@@ -2,7 +2,7 @@
 
 Slow and plain: integers of Python, one pixel after the other. It shares no code with the package;
 of this it takes the data file that is part of the format. Coders 0, 1, 3, 4, 7 and 9, mappings 0
-to 4, 6 and 7.
+to 4, 6, 7, and 9 to 12 (of these 10 not before 8, nor 9 for it).
 """
 
 import re
@@ -106,10 +106,22 @@ class Mapping(NamedTuple):
     offset: float = 0.0
     k: int = 1
     table: bytes = b""
+    floor: int | None = None
+    place: tuple[int, int] = (0, 0)
 
 
-def read_mapping(s: Bytes) -> Mapping:
+def read_mapping(s: Bytes, image: Mapping | None = None) -> Mapping:
     kind = s.byte()
+    if kind == 9:
+        assert image is not None
+        return image._replace(place=(s.varint(), s.varint()))
+    if kind == 10:
+        return read_mapping(s)._replace(floor=0)
+    if kind == 11:
+        return Mapping(kind, floor=s.signed(), k=s.varint())
+    if kind == 12:
+        step = struct.unpack("<d", s.take(8))[0]
+        return Mapping(kind, step, k=s.varint(), place=(s.varint(), s.varint()))
     if kind == 1:
         return Mapping(kind, max(s.varint(), 1))
     if kind in (2, 3, 7):
@@ -127,7 +139,35 @@ def from_order(i: np.ndarray, dtype: str) -> np.ndarray:
     return bits.astype(f"i{width}").view(dtype)
 
 
+def mix(z: int) -> int:
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def dither(seed: int, row: int, column: int) -> float:
+    g = 0x9E3779B97F4A7C15
+    line = mix((mix((seed + g) % 2**64) + (row + 1) * g) % 2**64)
+    return 0.5 - (mix((line + (column + 1) * g) % 2**64) >> 11) / 2**53
+
+
 def apply_mapping(m: Mapping, i: np.ndarray, dtype: str) -> np.ndarray:
+    if m.floor is not None and m.kind != 11:
+        values = apply_mapping(m._replace(floor=None), i, dtype)
+        return np.where(values > 0, values, 0).astype(dtype)
+    if m.kind == 11:
+        assert m.floor is not None
+        top = np.iinfo(dtype).max
+        cells = [
+            min(m.floor + n * m.k - m.k // 2, top) if n > 0 else m.floor for n in i.ravel().tolist()
+        ]
+        return np.array(cells, dtype).reshape(i.shape)
+    if m.kind == 12:
+        out = np.zeros(i.shape, dtype)
+        for y, x in np.ndindex(i.shape):
+            d = dither(m.k, m.place[0] + y, m.place[1] + x)
+            out[y, x] = (float(i[y, x]) + d) * m.step
+        return out
     if m.kind == 0:
         return i.astype(dtype)
     if m.kind == 1:
@@ -214,7 +254,7 @@ def read_tile(stream: bytes, shape: tuple[int, int], dtype: str, shared: Shared)
     if coder == 3:
         return pcodec(body, dtype, size).reshape(shape)
     s = Bytes(body)
-    mapping = read_mapping(s) if s.byte() else shared.mapping
+    mapping = read_mapping(s, shared.mapping) if s.byte() else shared.mapping
     assert mapping is not None
     mask, bits = read_exceptions(s, shape, little.itemsize)
     integers = np.zeros(shape, "i8")

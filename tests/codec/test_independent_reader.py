@@ -82,6 +82,11 @@ def test_the_other_reader_shares_no_code():
         (holes(), {"max_error": 0.5}, {9}),
         (sky(), {"max_error": 1e-4}, {4, 7, 9}),
         ((sky(16, 16) * 1e5).astype("i4"), {"fidelity": "lossless"}, {4, 7, 9}),
+        (sky().astype("u2") % 50, {"max_error": 3, "non_negative": True}, {4, 7, 9}),
+        (holes(), {"max_error": 2.0, "non_negative": True}, {9}),
+        (holes(), {"max_error": 0.5, "dither": 3}, {9}),
+        (sky(80, 64).astype("f4"), {"max_error": 4.0, "dither": 2**32 - 1, "tile_size": 32}, {9}),
+        (sky(80, 64).clip(198) - 198, {"max_error": 6.0, "non_negative": True}, {9}),
     ],
 )
 def test_the_other_reader_gets_the_same_pixels(image, choices, coders):
