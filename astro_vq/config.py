@@ -139,6 +139,13 @@ class DataConfig(_Checked):
         Processes that read cutouts; 0 reads in the training process.
     noise_covariance : str or None
         FITS file of an autocovariance for the multivariate normal; measured when unset.
+    weights : str or None
+        Weight maps: an extension of each file, such as ``WHT``; with ``*``, which stands for the
+        name of the image, a file beside it, such as ``*.weight.fits``; of HDF5 stacks another
+        data set.
+    weight_kind : {'inverse-variance', 'relative', 'variance', 'sigma'}
+        What weight maps hold, in the unit of the image; 'relative' is an inverse variance up to a
+        factor.
     """
 
     fits_dir: tuple[str, ...] = ()
@@ -150,11 +157,14 @@ class DataConfig(_Checked):
     saturation: float | None = None
     workers: int = 0
     noise_covariance: str | None = None
+    weights: str | None = None
+    weight_kind: Literal["inverse-variance", "relative", "variance", "sigma"] = "inverse-variance"
 
     def _check(self) -> None:
         self._need_positive("cutout_size")
         self._need(0 < self.validation_fraction < 1, "validation_fraction", "between 0 and 1")
         self._need(self.workers >= 0, "workers", "zero or more")
+        self._need(self.weights is None or bool(self.weights.strip()), "weights", "a name")
 
 
 ModelName = Literal["vqvae", "autoencoder", "vae", "iwae", "hierarchical-vae", "vqvae2", "sparse"]
@@ -199,10 +209,11 @@ class ModelConfig(_Checked):
     likelihood : str
         Likelihood of pixels, see `astro_vq.likelihoods.LIKELIHOODS`.
     likelihood_scale : {'one', 'given', 'learnt', 'bounded'}
-        Scale of `normal`.
+        Scale of `normal`, and of `multivariate-normal` on top of its covariance; 'given' takes
+        it from `weights`.
     likelihood_floor : float
-        Smallest standard deviation of a bounded or learnt scale, network units; for
-        'bounded', 0 means the plain tanh bound (variance at least exp(-1)).
+        Smallest standard deviation of a bounded, learnt or given scale, network units; for
+        'bounded', 0 means the plain tanh bound (variance at least exp(-1)), for 'given' 0.1.
     likelihood_covariance : {'stationary', 'low-rank'}
         Covariance of `multivariate-normal`.
     likelihood_lag : int

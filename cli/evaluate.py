@@ -10,6 +10,7 @@ from .console import Column, Console, Table, format_number
 from .options import option, pass_console, verbosity_options
 
 if TYPE_CHECKING:
+    from astro_vq.data.weights import WeightKind
     from astro_vq.metrics.likelihood import Evaluation
 
 HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
@@ -36,6 +37,19 @@ HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
 )
 @click.option(
     "--bands", multiple=True, metavar="NAME", help="Bands to stack as channels, as in training."
+)
+@click.option(
+    "--weights",
+    metavar="NAME",
+    help="Weight maps, as in training: an extension (WHT), or a file beside each image "
+    "('*.weight.fits'); for models of --likelihood-scale given.",
+)
+@click.option(
+    "--weight-kind",
+    type=click.Choice(["inverse-variance", "relative", "variance", "sigma"]),
+    default="inverse-variance",
+    show_default=True,
+    help="What weight maps hold, in the unit of the image.",
 )
 @click.option(
     "--cutout-size",
@@ -72,6 +86,8 @@ def evaluate(
     data: tuple[str, ...],
     samples: int,
     bands: tuple[str, ...],
+    weights: str | None,
+    weight_kind: "WeightKind",
     cutout_size: int,
     cutouts: int,
     frames: int,
@@ -104,6 +120,7 @@ def evaluate(
     from astro_vq.checkpoint import load_model
     from astro_vq.codec.windows import choose_device
     from astro_vq.data.cutouts import CutoutIndex
+    from astro_vq.data.weights import WeightSource
     from astro_vq.metrics.likelihood import EvaluationData
     from astro_vq.metrics.likelihood import evaluate as evaluate_model
 
@@ -111,7 +128,8 @@ def evaluate(
     loaded = [load_model(name, device=where) for name in models]
     stacks = [item for item in data if _is_hdf5(item)]
     folders = [item for item in data if not _is_hdf5(item)]
-    index = CutoutIndex.build(folders, stacks, bands=bands)
+    maps = None if weights is None else WeightSource(weights, weight_kind)
+    index = CutoutIndex.build(folders, stacks, bands=bands, weights=maps)
     console.note(index.report())
     _check_size(loaded, cutout_size)
     prepared = EvaluationData.prepare(

@@ -44,6 +44,12 @@ HELP = {
     "noise_covariance": "FITS image of the autocovariance of the noise, 2L+1 by 2L+1 pixels, lag "
     "zero in the middle, network units squared, for --likelihood multivariate-normal. Without it "
     "the noise is measured on sky pixels of the training images.",
+    "weights": "Weight maps of the images: the name of an extension of each file (WHT), or of a "
+    "file beside it with * for the image's name ('*.weight.fits'); of HDF5 stacks another data "
+    "set. Pixels whose weight is not positive do not count; --likelihood-scale given takes the "
+    "noise of each pixel from them.",
+    "weight_kind": "What weight maps hold, in the unit of the image: inverse variances; relative "
+    "ones, which are scaled to the noise of the sky; variances; or standard deviations.",
     "steps": "Optimiser steps. Without --steps and --time-budget: 10000.",
     "time_budget": "Time to train, such as 90s, 5m or 1h; the run ends at this or at --steps, "
     "whichever comes first.",

@@ -14,6 +14,7 @@ from astro_vq.data.bands import stack_bands
 from astro_vq.data.groups import group_images
 from astro_vq.data.planes import Plane, PlaneReader
 from astro_vq.data.scan import Candidate, Reject, measure, scan_fits, scan_hdf5
+from astro_vq.data.weights import WeightSource
 from astro_vq.errors import DataError
 from astro_vq.io.image import find_images
 
@@ -80,6 +81,7 @@ class CutoutIndex:
         *,
         bands: Sequence[str] = (),
         saturation: float | None = None,
+        weights: WeightSource | None = None,
         min_side: int = MIN_SIDE,
         progress: Callable[[str], None] | None = None,
     ) -> Self:
@@ -97,6 +99,8 @@ class CutoutIndex:
         saturation : float, optional
             Pixels at or above this value, in the unit of the image, are masked; otherwise the
             SATURATE card of a file says so, if it has one.
+        weights : WeightSource, optional
+            Where the weight maps of the images are; images without one are left out.
         min_side : int
             Images with a shorter side are left out.
         progress : callable, optional
@@ -122,7 +126,7 @@ class CutoutIndex:
         reader = PlaneReader(open_files=1)
         rejects: list[Reject] = []
         usable: list[Candidate] = []
-        for name, found in _scan(fits_dir, hdf5, saturation):
+        for name, found in _scan(fits_dir, hdf5, saturation, weights):
             if progress is not None:
                 progress(name)
             for item in found:
@@ -156,6 +160,9 @@ class CutoutIndex:
             config.hdf5,
             bands=config.bands,
             saturation=config.saturation,
+            weights=None
+            if config.weights is None
+            else WeightSource(config.weights, config.weight_kind),
             progress=progress,
         )
 
@@ -163,6 +170,11 @@ class CutoutIndex:
     def channels(self) -> int:
         """Channels of each image."""
         return len(self.bands) or 1
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether all images have weight maps."""
+        return all(plane.weights is not None for image in self.images for plane in image.planes)
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -247,18 +259,25 @@ class CutoutIndex:
 
 
 def _scan(
-    fits_dir: Sequence[str | Path], hdf5: Sequence[str | Path], saturation: float | None
+    fits_dir: Sequence[str | Path],
+    hdf5: Sequence[str | Path],
+    saturation: float | None,
+    weights: WeightSource | None,
 ) -> Iterable[tuple[str, Iterable[Candidate | Reject]]]:
     """Yield each file once, and what it holds."""
     seen = set()
     for folder in map(Path, fits_dir):
         if not folder.exists():
             raise FileNotFoundError(f"{folder} does not exist")
-        for path in find_images(folder) if folder.is_dir() else [folder]:
+        paths = find_images(folder) if folder.is_dir() else [folder]
+        if weights is not None and weights.is_file:
+            maps = {weights.file_of(path) for path in paths}
+            paths = [path for path in paths if path not in maps]
+        for path in paths:
             if path.resolve() not in seen:
                 seen.add(path.resolve())
-                yield str(path), scan_fits(path, saturation=saturation)
+                yield str(path), scan_fits(path, saturation=saturation, weights=weights)
     for name in map(str, hdf5):
         if not Path(name.partition("::")[0]).exists():
             raise FileNotFoundError(f"{name.partition('::')[0]} does not exist")
-        yield name, scan_hdf5(name, saturation=saturation)
+        yield name, scan_hdf5(name, saturation=saturation, weights=weights)

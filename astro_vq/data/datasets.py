@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from astro_vq.data.cutouts import CutoutIndex
 from astro_vq.data.planes import CACHE_BYTES, Plane, PlaneReader
+from astro_vq.data.weights import network_noise, read_noise
 
 _TRIES = 8  # places looked at for one crop
 _ENOUGH_VALID = 0.5  # of the pixels of a crop; places with fewer are passed over
@@ -29,12 +30,16 @@ class Batch(NamedTuple):
         bool, True where a pixel counts: it exists, is finite, and is not saturated.
     sky, sigma : Tensor (B, C)
         float64, parameters of the scaling of each plane, in the unit of the image.
+    scale : Tensor (B, C, H, W) or None
+        float32, noise of each pixel by its weight map, network units (1 where masked); None where
+        images have no weight maps.
     """
 
     pixels: Tensor
     mask: Tensor
     sky: Tensor
     sigma: Tensor
+    scale: Tensor | None = None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """Return the batch on a device; sky and sigma become float32 where float64 is unknown."""
@@ -45,12 +50,21 @@ class Batch(NamedTuple):
             self.mask.to(where, non_blocking=non_blocking),
             self.sky.to(where, exact, non_blocking=non_blocking),
             self.sigma.to(where, exact, non_blocking=non_blocking),
+            None if self.scale is None else self.scale.to(where, non_blocking=non_blocking),
         )
 
 
 def collate(items: Sequence[dict[str, Tensor]]) -> Batch:
     """Stack items of a `CutoutDataset` into a batch."""
-    return Batch(*(torch.stack([item[name] for item in items]) for name in Batch._fields))
+    return Batch(**{name: torch.stack([item[name] for item in items]) for name in items[0]})
+
+
+class _Crop(NamedTuple):
+    """Network units, mask, and noise where there are weight maps, each (C, S, S)."""
+
+    pixels: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    scale: NDArray[np.float32]
 
 
 class CutoutDataset(Dataset[dict[str, Tensor]]):
@@ -163,63 +177,69 @@ class CutoutDataset(Dataset[dict[str, Tensor]]):
         -------
         dict
             ``pixels`` (C, S, S) float32 in network units, 0 where masked; ``mask`` (C, S, S) bool,
-            True where a pixel counts; ``sky`` and ``sigma`` (C,) float64.
+            True where a pixel counts; ``sky`` and ``sigma`` (C,) float64; with weight maps
+            ``scale`` (C, S, S) float32, the noise in network units, 1 where masked.
         """
         image = self.index.images[self.image_of(i)]
         planes = [image.planes[channel] for channel in self._channels]
         rng = np.random.default_rng([self.seed, epoch, i % len(self)])
-        pixels, mask = self._crop(planes, image.shape, rng)
+        crop = self._crop(planes, image.shape, rng)
+        arrays = {"pixels": crop.pixels, "mask": crop.mask}
+        if self.index.has_weights:
+            arrays["scale"] = crop.scale
         if self.augment:
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-            pixels = np.rot90(pixels, turns, axes=(1, 2))
-            mask = np.rot90(mask, turns, axes=(1, 2))
-            if flip:
-                pixels, mask = pixels[:, :, ::-1], mask[:, :, ::-1]
+            for name, values in arrays.items():
+                turned = np.rot90(values, turns, axes=(1, 2))
+                arrays[name] = turned[:, :, ::-1] if flip else turned
         return {
-            "pixels": torch.from_numpy(np.ascontiguousarray(pixels)),
-            "mask": torch.from_numpy(np.ascontiguousarray(mask)),
+            **{n: torch.from_numpy(np.ascontiguousarray(v)) for n, v in arrays.items()},
             "sky": torch.tensor([plane.scaling.sky for plane in planes], dtype=torch.float64),
             "sigma": torch.tensor([plane.scaling.sigma for plane in planes], dtype=torch.float64),
         }
 
     def _crop(
         self, planes: Sequence[Plane], shape: tuple[int, int], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return pixels and mask (C, S, S) of the best of some places."""
+    ) -> _Crop:
+        """Return the best of some places."""
         want_source = rng.random() < self.source_fraction
         room = [max(n - self.size, 0) + 1 for n in shape]
         covered = np.prod([min(n, self.size) for n in shape]) / self.size**2
-        best: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
+        best: _Crop | None = None
         best_score = -1.0
         for _ in range(_TRIES if max(room) > 1 else 1):
             y, x = (int(rng.integers(n)) for n in room)
-            pixels, mask = self._read(planes, shape, y, x)
-            score = min(float(mask.mean() / covered), _ENOUGH_VALID)
+            crop = self._read(planes, shape, y, x)
+            score = min(float(crop.mask.mean() / covered), _ENOUGH_VALID)
             if score == _ENOUGH_VALID:
-                bright = np.count_nonzero(pixels > np.arcsinh(_BRIGHT_SIGMA))
+                bright = np.count_nonzero(crop.pixels > np.arcsinh(_BRIGHT_SIGMA))
                 score += not want_source or bright >= _BRIGHT_PIXELS
             if score > best_score:
-                best, best_score = (pixels, mask), score
+                best, best_score = crop, score
             if best_score > 1:
                 break
         if best is None:
             raise RuntimeError("no place was looked at")
         return best
 
-    def _read(
-        self, planes: Sequence[Plane], shape: tuple[int, int], y: int, x: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return network units and mask (C, S, S) of the cutout whose corner is at y, x."""
+    def _read(self, planes: Sequence[Plane], shape: tuple[int, int], y: int, x: int) -> _Crop:
+        """Return the cutout whose corner is at y, x."""
         ys, xs = slice(y, min(y + self.size, shape[0])), slice(x, min(x + self.size, shape[1]))
         ny, nx = ys.stop - ys.start, xs.stop - xs.start
         top, left = (self.size - ny) // 2, (self.size - nx) // 2
         inside = (slice(top, top + ny), slice(left, left + nx))
         pixels = np.zeros((len(planes), self.size, self.size), dtype=np.float32)
         mask = np.zeros(pixels.shape, dtype=np.bool_)
+        scale = np.ones_like(pixels) if self.index.has_weights else pixels
         for channel, plane in enumerate(planes):
             values: NDArray[Any] = self._reader.read(plane.address, shape, ys, xs)
             valid = plane.mask(values)
+            noise = read_noise(plane, self._reader, ys, xs)
+            if noise is not None:
+                valid &= np.isfinite(noise)
+                relative = network_noise(values, noise, plane.scaling)
+                scale[channel][inside] = np.where(valid, relative, 1.0)
             scaled = plane.scaling.forward(np.where(valid, values, plane.scaling.sky))
             mask[channel][inside] = valid
             pixels[channel][inside] = np.where(valid, scaled, 0.0)
-        return pixels, mask
+        return _Crop(pixels, mask, scale)

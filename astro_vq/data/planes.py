@@ -58,6 +58,25 @@ class PlaneAddress:
 
 
 @dataclass(frozen=True)
+class WeightMap:
+    """The plane that tells the noise of each pixel of another one; see `astro_vq.data.weights`.
+
+    Attributes
+    ----------
+    address : PlaneAddress
+        Where it lies.
+    kind : str
+        What its numbers are: 'inverse-variance', 'relative', 'variance' or 'sigma'.
+    factor : float
+        Of the standard deviations that follow from it; 1 unless it is relative.
+    """
+
+    address: PlaneAddress
+    kind: str
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
 class Plane:
     """A plane that can be used, and what was measured of it.
 
@@ -73,6 +92,8 @@ class Plane:
         Pixels at or above this value do not count.
     filling : float or None
         Pixels of this magnitude or a larger one stand for missing ones (such as -3.4e38).
+    weights : WeightMap or None
+        Tells the noise of each pixel.
     """
 
     address: PlaneAddress
@@ -80,6 +101,7 @@ class Plane:
     scaling: Scaling
     saturation: float | None = None
     filling: float | None = None
+    weights: WeightMap | None = None
 
     def mask(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """Return where pixels of this plane count: finite, below saturation, and no filling."""

@@ -17,9 +17,10 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from astro_vq.data.noise import sky_statistics
-from astro_vq.data.planes import Plane, PlaneAddress, PlaneReader
+from astro_vq.data.planes import Plane, PlaneAddress, PlaneReader, WeightMap
 from astro_vq.data.scaling import Scaling
-from astro_vq.errors import AstroVQError
+from astro_vq.data.weights import WeightSource, find_fits_map, find_stack_map, noise_of
+from astro_vq.errors import AstroVQError, DataError
 from astro_vq.io.fits import FitsHDU, open_fits
 from astro_vq.io.hdf5 import open_hdf5
 
@@ -28,6 +29,9 @@ SAMPLE_PIXELS = 4_000_000
 
 LARGEST_SCALED = 40.0
 """Planes with values beyond this in network units (1e17 sigma) hold damaged numbers."""
+
+NO_WEIGHTS = "no weight map"
+"""Reason of rejects of images whose map is missing or of another size."""
 
 _FILLING = 1e20  # magnitudes from here on may stand for missing pixels
 _MIN_VALID = 0.01  # of a plane's pixels
@@ -84,7 +88,9 @@ class Candidate:
     channel_names: tuple[str, ...] = ()
 
 
-def scan_fits(path: Path, *, saturation: float | None) -> Iterator[Candidate | Reject]:
+def scan_fits(
+    path: Path, *, saturation: float | None, weights: WeightSource | None = None
+) -> Iterator[Candidate | Reject]:
     """Yield the planes of the images of a FITS file; pixels are not read.
 
     Parameters
@@ -93,6 +99,8 @@ def scan_fits(path: Path, *, saturation: float | None) -> Iterator[Candidate | R
         The file.
     saturation : float, optional
         Replaces the SATURATE card.
+    weights : WeightSource, optional
+        Where weight maps are; images without one are rejected.
     """
     try:
         with open_fits(path) as file:
@@ -106,8 +114,19 @@ def scan_fits(path: Path, *, saturation: float | None) -> Iterator[Candidate | R
                 if _AUXILIARY.fullmatch(name):
                     yield Reject(f"{path}[{hdu.index}]", "not the sky", f"EXTNAME {name}")
                     continue
+                if weights is not None and weights.is_extension(hdu):
+                    continue
+                maps = {}
+                if weights is not None:
+                    try:
+                        maps = find_fits_map(weights, hdu, file, path)
+                    except DataError as err:
+                        yield Reject(f"{path}[{hdu.index}]", NO_WEIGHTS, str(err))
+                        continue
                 for candidate in _planes_of(hdu, primary, path, saturation):
-                    yield replace(candidate, ordinal=ordinal)
+                    plane = candidate.plane
+                    plane = replace(plane, weights=maps.get(plane.address.plane))
+                    yield replace(candidate, plane=plane, ordinal=ordinal)
                     ordinal += 1
     except (AstroVQError, OSError) as err:
         yield Reject(str(path), "unreadable", str(err))
@@ -133,7 +152,9 @@ def _planes_of(
         )
 
 
-def scan_hdf5(name: str, *, saturation: float | None) -> Iterator[Candidate | Reject]:
+def scan_hdf5(
+    name: str, *, saturation: float | None, weights: WeightSource | None = None
+) -> Iterator[Candidate | Reject]:
     """Yield the channels of the cutouts of ``FILE`` or ``FILE::DATASET``; pixels are not read.
 
     Object ids come from a data set of one axis beside the stack, of as many rows, that is called
@@ -141,15 +162,30 @@ def scan_hdf5(name: str, *, saturation: float | None) -> Iterator[Candidate | Re
     """
     try:
         stacks = open_hdf5(name)
+        if weights is not None:
+            maps = {weights.dataset_of(stack) for stack in stacks}
+            stacks = [stack for stack in stacks if stack.dataset not in maps]
         for stack in stacks:
+            map_name = ""
+            if weights is not None:
+                try:
+                    map_name = find_stack_map(weights, stack)
+                except DataError as err:
+                    yield Reject(f"{stack.path}::{stack.dataset}", NO_WEIGHTS, str(err))
+                    continue
             count, channels, height, width = stack.shape
             identifiers = _object_ids(Path(stack.path), stack.dataset, count)
             names = _channel_names(stack.attributes, channels)
             for row in range(count):
                 for channel in range(channels):
                     address = PlaneAddress(Path(stack.path), stack.dataset, row, channel)
+                    noise = None
+                    if weights is not None:
+                        noise = WeightMap(replace(address, part=map_name), weights.kind)
                     yield Candidate(
-                        Plane(address, (height, width), Scaling(0.0, 1.0), saturation),
+                        Plane(
+                            address, (height, width), Scaling(0.0, 1.0), saturation, weights=noise
+                        ),
                         ordinal=row,
                         planes_of_hdu=channels,
                         object_name=identifiers[row] if identifiers else "",
@@ -168,9 +204,14 @@ def measure(candidate: Candidate, reader: PlaneReader, *, min_side: int) -> Cand
     if min(height, width) < min_side:
         return Reject(name, "too small", f"{height} x {width}, the least is {min_side}")
     try:
-        values = _sample(plane, reader)
+        values = _sample(plane, plane.address, reader)
+        maps = plane.weights
+        weights = None if maps is None else _sample(plane, maps.address, reader)
     except (AstroVQError, OSError) as err:
         return Reject(name, "unreadable", str(err))
+    if maps is not None and weights is not None:
+        noise = noise_of(np.asarray(weights, dtype=np.float64), maps)
+        values = np.where(np.isfinite(noise), values, np.nan)
     finite = np.isfinite(values)
     if not finite.any():
         return Reject(name, "no finite pixel")
@@ -187,6 +228,9 @@ def measure(candidate: Candidate, reader: PlaneReader, *, min_side: int) -> Cand
     if sky.sigma == 0:
         return Reject(name, "constant", f"all unsaturated pixels are {sky.level:g}")
     scaling = Scaling.measure(values, sky=sky)
+    if maps is not None and maps.kind == "relative":
+        usual = float(np.median(noise[valid]))
+        plane = replace(plane, weights=replace(maps, factor=scaling.sigma / usual))
     largest = float(np.abs(scaling.forward(values[valid])).max())
     if largest > LARGEST_SCALED:
         return Reject(name, "implausible values", f"up to exp({largest:.0f}) sigma from the sky")
@@ -225,17 +269,17 @@ def _fingerprint(scaled: NDArray[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in projections)
 
 
-def _sample(plane: Plane, reader: PlaneReader) -> NDArray[Any]:
-    """Return a plane, or bands of its rows (at least four) put one below the other."""
+def _sample(plane: Plane, address: PlaneAddress, reader: PlaneReader) -> NDArray[Any]:
+    """Return what lies at an address, or bands of its rows (four at least), stacked."""
     height, width = plane.shape
     if height * width <= SAMPLE_PIXELS:
-        return reader.read(plane.address, plane.shape, slice(0, height), slice(0, width))
+        return reader.read(address, plane.shape, slice(0, height), slice(0, width))
     rows = max(1, min(64, SAMPLE_PIXELS // (4 * width)))
     count = max(4, SAMPLE_PIXELS // (rows * width))
     starts = np.unique(np.linspace(0, height - rows, count).astype(int) if height > rows else [0])
     bands = [slice(int(start), min(int(start) + rows, height)) for start in starts]
     return np.concatenate(
-        [reader.read(plane.address, plane.shape, band, slice(0, width)) for band in bands]
+        [reader.read(address, plane.shape, band, slice(0, width)) for band in bands]
     )
 
 

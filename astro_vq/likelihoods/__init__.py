@@ -15,16 +15,22 @@ from astro_vq.likelihoods.multivariate_normal import (
     MultivariateNormal,
     MultivariateNormalParameters,
 )
-from astro_vq.likelihoods.normal import Normal, NormalParameters
+from astro_vq.likelihoods.normal import GIVEN_FLOOR, Normal, NormalParameters
 from astro_vq.likelihoods.stationary import StationaryNoise
 
+
+def _floor(config: ModelConfig) -> float:
+    is_given = config.likelihood_scale == "given"
+    return config.likelihood_floor or (GIVEN_FLOOR if is_given else 0.0)
+
+
 LIKELIHOODS: dict[str, Callable[[ModelConfig], Likelihood[Any]]] = {
-    "normal": lambda config: Normal(config.likelihood_scale, floor=config.likelihood_floor),
+    "normal": lambda config: Normal(config.likelihood_scale, floor=_floor(config)),
     "multivariate-normal": lambda config: MultivariateNormal(
         config.likelihood_covariance,
         rank=config.likelihood_rank,
         scale=config.likelihood_scale,
-        floor=config.likelihood_floor,
+        floor=_floor(config),
     ),
     "discretized-logistic": lambda config: DiscretizedLogistic(
         bin_width=config.bin_width,

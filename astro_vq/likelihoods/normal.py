@@ -18,6 +18,11 @@ units of it; without a floor one pixel that is predicted exactly gives any likel
 TANH_FLOOR = math.exp(-0.5)
 """Floor of the plain tanh bound: the variance lies between exp(-1) and exp(1)."""
 
+GIVEN_FLOOR = 0.1
+"""Floor, network units, of scales from weight maps where none is chosen: in bright sources, where
+network units are logarithmic, a tenth of the brightness. No decoder is right to the noise there,
+and a few pixels would be all that the loss sees."""
+
 SCALES = ("one", "given", "learnt", "bounded")
 
 
@@ -48,7 +53,8 @@ class Normal(PixelLikelihood[NormalParameters]):
     floor : float
         Smallest standard deviation. For 'learnt', 0 means `SMALLEST_SCALE`. For 'bounded' it
         is below one, the largest is its inverse, and 0 means exp(-1/2), where
-        ``log variance = tanh(raw)``.
+        ``log variance = tanh(raw)``. For 'given', smaller scales are raised to it, and 0 leaves
+        all as they are.
     sigma : float
         Standard deviation for 'given' where the caller gives none.
 
@@ -67,7 +73,8 @@ class Normal(PixelLikelihood[NormalParameters]):
             raise ValueError(f"sigma must be positive, got {sigma}")
         self.scale = scale
         self.sigma = sigma
-        self.floor = floor or (TANH_FLOOR if scale == "bounded" else SMALLEST_SCALE)
+        least = {"bounded": TANH_FLOOR, "given": 0.0}.get(scale, SMALLEST_SCALE)
+        self.floor = floor or least
 
     def raw_channels(self, channels: int) -> int:
         """Return C, or 2 C where the scale is learnt: means, then scales."""
@@ -80,7 +87,7 @@ class Normal(PixelLikelihood[NormalParameters]):
             return NormalParameters(raw, raw.new_zeros(()))
         if self.scale == "given":
             given = raw.new_tensor(self.sigma) if scale is None else scale.to(raw)
-            return NormalParameters(raw, given.log())
+            return NormalParameters(raw, given.clamp_min(self.floor).log())
         mean, width = raw.chunk(2, dim=1)
         if self.scale == "bounded":
             return NormalParameters(mean, -math.log(self.floor) * torch.tanh(width))

@@ -64,6 +64,11 @@ class EvaluationData:
     frames: list[Frame]
     channels: int
 
+    @property
+    def has_scale(self) -> bool:
+        """Whether weight maps tell the noise of each pixel."""
+        return all(batch.scale is not None for batch, _ in self.cutouts)
+
     @classmethod
     def prepare(
         cls,
@@ -222,6 +227,11 @@ def evaluate(
             f"model {name or loaded.name} takes {model.channels} channel(s), the images have "
             f"{data.channels}; choose them with --bands"
         )
+    if not data.has_scale and _takes_scale(model.likelihood):
+        raise DataError(
+            f"model {name or loaded.name} takes the noise of each pixel from weight maps; say "
+            "where those of these images are, with --weights"
+        )
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     nll, code, bound, pixels = [], [], [], 0
@@ -270,6 +280,13 @@ def evaluate(
     )
 
 
+def _takes_scale(likelihood: Likelihood[Any]) -> bool:
+    """Say whether the noise of each pixel is to be given."""
+    if isinstance(likelihood, MultivariateNormal):
+        likelihood = likelihood.independent
+    return isinstance(likelihood, Normal) and likelihood.scale == "given"
+
+
 def _moved(cutouts: list[Cutouts], device: torch.device) -> Iterator[Cutouts]:
     for batch, sky in cutouts:
         yield Cutouts(batch.to(device), sky)
@@ -283,10 +300,11 @@ def _mean_and_error(values: list[Tensor]) -> tuple[float, float]:
 
 
 def _explain(model: Model, batch: Batch, generator: torch.Generator) -> _Explained:
-    parameters = parameters_of(model, batch.pixels)
+    parameters = parameters_of(model, batch.pixels, batch.scale)
     if isinstance(model, VAE):
         drawn = model.draw(batch.pixels, 1, generator)
-        log_prob = _log_prob(model.likelihood, batch, model.decode(drawn.latents))
+        decoded = model.decode(drawn.latents, scale=batch.scale)
+        log_prob = _log_prob(model.likelihood, batch, decoded)
         return _Explained(log_prob, torch.stack(drawn.divergences).sum(0), parameters)
     code = None
     if isinstance(model, (VQVAE, VQVAE2)):
@@ -299,7 +317,7 @@ def _log_prob(likelihood: Likelihood[Any], batch: Batch, parameters: tuple[Tenso
     return likelihood.log_prob(batch.pixels, parameters, batch.mask)
 
 
-def parameters_of(model: Model, pixels: Tensor) -> tuple[Tensor, ...]:
+def parameters_of(model: Model, pixels: Tensor, scale: Tensor | None = None) -> tuple[Tensor, ...]:
     """Return the parameters of the likelihood behind ``model.reconstruct(pixels)``.
 
     Parameters
@@ -308,14 +326,17 @@ def parameters_of(model: Model, pixels: Tensor) -> tuple[Tensor, ...]:
         Any.
     pixels : Tensor (B, C, H, W)
         Network units, zero where masked.
+    scale : Tensor (B, C, H, W), optional
+        Standard deviation of each pixel, for likelihoods that take it.
     """
     found: list[tuple[Tensor, ...]] = []
-    hook = model.likelihood.register_forward_hook(lambda _module, _given, made: found.append(made))
+    hook = model.likelihood.register_forward_pre_hook(lambda _module, given: found.append(given))
     try:
         model.reconstruct(pixels)
     finally:
         hook.remove()
-    return found[-1]
+    parameters: tuple[Tensor, ...] = model.likelihood(found[-1][0], scale)
+    return parameters
 
 
 def _bound(model: VAE, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from astro_vq.config import DataConfig
+from astro_vq.config import DataConfig, RunConfig
 from astro_vq.data.cutouts import CutoutImage, CutoutIndex
 from astro_vq.data.datasets import Batch, CutoutDataset, collate
-from astro_vq.errors import DataError
+from astro_vq.errors import ConfigError, DataError
 from astro_vq.training.card import DataSummary, SourceSummary
 
 VALIDATION_EPOCHS = 8
@@ -120,7 +120,7 @@ class TrainingData:
         for start in range(0, len(items), batch_size):
             part = items[start : start + batch_size]
             batch = collate([self.validation.item(i, epoch=epoch) for epoch, i in part])
-            size += sum(t.numel() * t.element_size() for t in batch)
+            size += sum(t.numel() * t.element_size() for t in batch if t is not None)
             if kept is not None:
                 kept = [*kept, batch] if size <= KEPT_BYTES else None
             yield batch
@@ -180,6 +180,22 @@ def _summarise(name: str, images: Sequence[CutoutImage]) -> SourceSummary:
         pixels=sum(image.area for image in images),
         sigmas=[plane.scaling.sigma for image in images for plane in image.planes],
     )
+
+
+def check_weights(config: RunConfig) -> None:
+    """Refuse a run whose likelihood takes the noise of pixels from weight maps without any.
+
+    Raises
+    ------
+    ConfigError
+        The scale is 'given', and `weights` says nothing.
+    """
+    is_normal = config.model.likelihood in ("normal", "multivariate-normal")
+    if is_normal and config.model.likelihood_scale == "given" and config.data.weights is None:
+        raise ConfigError(
+            "likelihood scale 'given' takes the noise of each pixel from weight maps; say where "
+            "they are, such as --weights WHT or --weights '*.weight.fits'"
+        )
 
 
 def open_data(config: DataConfig, *, seed: int) -> TrainingData:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from astro_vq.config import RunConfig, write_toml
-from astro_vq.training.data import open_data
+from astro_vq.training.data import check_weights, open_data
 from astro_vq.training.devices import reproducible
 from astro_vq.training.distributed import check_distributed, join_processes
 from astro_vq.training.folder import RunFolder
@@ -91,6 +91,7 @@ def train(
         reproducible(device, seed=options.seed, threads=options.threads),
     ):
         check_distributed(settled, launch, device)
+        check_weights(settled)
         data = open_data(settled.data, seed=options.seed)
         for note in data.notes:
             tell(Note(note))

@@ -20,6 +20,7 @@ from astro_vq.data.noise_covariance import (
     read_autocovariance,
 )
 from astro_vq.data.planes import Plane, PlaneReader
+from astro_vq.data.weights import network_noise, read_noise
 from astro_vq.errors import ConfigError, DataError
 from astro_vq.likelihoods import MultivariateNormal
 from astro_vq.models import Model
@@ -87,7 +88,10 @@ def find_noise(config: RunConfig, images: CutoutIndex) -> FoundNoise | None:
         return None
     if path is not None:
         return FoundNoise(_read(path, images.channels), f"from {Path(path).name}")
-    measured = measure_noise(images, parts.likelihood_lag, is_turned=config.data.augment)
+    is_scaled = parts.likelihood_scale == "given"
+    measured = measure_noise(
+        images, parts.likelihood_lag, is_turned=config.data.augment, is_scaled=is_scaled
+    )
     source = f"measured on {measured.images} training images"
     if measured.is_tapered:
         source += f", tapered to zero beyond {parts.likelihood_lag} pixels"
@@ -197,7 +201,9 @@ class MeasuredNoise(NamedTuple):
     is_tapered: bool
 
 
-def measure_noise(images: CutoutIndex, max_lag: int, *, is_turned: bool) -> MeasuredNoise:
+def measure_noise(
+    images: CutoutIndex, max_lag: int, *, is_turned: bool, is_scaled: bool = False
+) -> MeasuredNoise:
     """Measure the covariance of the sky noise of images in network units, sources masked.
 
     Pairs of sky pixels are pooled over `LEAST_IMAGES` to `MOST_IMAGES` images spread over the
@@ -211,6 +217,8 @@ def measure_noise(images: CutoutIndex, max_lag: int, *, is_turned: bool) -> Meas
         Largest lag L, pixels.
     is_turned : bool
         Training turns and flips its cutouts: the result is the mean over all eight orientations.
+    is_scaled : bool
+        Measure pixels in units of their own noise by weight maps (where there are any).
 
     Raises
     ------
@@ -223,7 +231,7 @@ def measure_noise(images: CutoutIndex, max_lag: int, *, is_turned: bool) -> Meas
     for image in _choose(images):
         count += 1
         try:
-            found = [_measure(plane, reader, max_lag) for plane in image.planes]
+            found = [_measure(p, reader, max_lag, is_scaled=is_scaled) for p in image.planes]
         except DataError:  # nothing but sources, or nothing at all
             skipped += 1
             continue
@@ -262,11 +270,17 @@ def _count(images: CutoutIndex) -> int:
     return min(wanted, len(images.images))
 
 
-def _measure(plane: Plane, reader: PlaneReader, max_lag: int) -> PairSums:
+def _measure(plane: Plane, reader: PlaneReader, max_lag: int, *, is_scaled: bool) -> PairSums:
     ys, xs = (slice(max(n - WINDOW, 0) // 2, (n + min(n, WINDOW)) // 2) for n in plane.shape)
     values = reader.read(plane.address, plane.shape, ys, xs)
     mask = plane.mask(values)
-    return pair_sums(plane.scaling.forward(values, dtype=np.float64), max_lag, mask=mask)
+    scaled = plane.scaling.forward(values, dtype=np.float64)
+    noise = read_noise(plane, reader, ys, xs)
+    if noise is not None:
+        mask &= np.isfinite(noise)
+        if is_scaled:
+            scaled /= network_noise(values, np.where(mask, noise, 1.0), plane.scaling)
+    return pair_sums(scaled, max_lag, mask=mask)
 
 
 def _end_smoothly(values: FloatArray) -> tuple[FloatArray, bool]:

@@ -94,18 +94,18 @@ def _count_codes(model: Any, batch: Batch) -> torch.Tensor:  # noqa: ANN401
 
 
 def _has_known_noise(model: Model) -> bool:
-    """Say whether the likelihood is one of correlated noise that is the same for any image."""
+    """Say whether the decoder has no say in the noise, but for the plain one of variance one."""
     likelihood = model.likelihood
-    return isinstance(likelihood, MultivariateNormal) and (
-        likelihood.kind != "low-rank" and likelihood.independent.scale == "one"
-    )
+    if isinstance(likelihood, MultivariateNormal):
+        return likelihood.kind != "low-rank" and likelihood.independent.scale in ("one", "given")
+    return isinstance(likelihood, Normal) and likelihood.scale == "given"
 
 
 def _sky_log_prob(model: Model, batch: Batch) -> torch.Tensor:
-    """Return the sum () of log-likelihoods of the sky level under known correlated noise, or 0."""
+    """Return the sum () of log-likelihoods of the sky level under known noise, or 0."""
     if not _has_known_noise(model):
         return torch.zeros(())
-    zero = model.likelihood(torch.zeros_like(batch.pixels))
+    zero = model.likelihood(torch.zeros_like(batch.pixels), batch.scale)
     return model.likelihood.log_prob(batch.pixels, zero, batch.mask).sum()
 
 
@@ -121,14 +121,15 @@ def sky_terms(
     mean_square : float
         Mean of the squared pixels, network units.
     nll_per_dim : float, optional
-        Of zero everywhere under the model's likelihood: what counts where noise is correlated.
+        Of zero everywhere under the model's likelihood: what counts where noise is correlated or
+        given.
 
     Returns
     -------
     dict of str to float
         ``mse``; for continuous likelihoods ``nll_per_dim``, that of a normal distribution of
         variance one where the model's scale is fixed to one, under the model's own covariance
-        where noise is correlated and known, else of the variance that fits best; and ``loss``,
+        or weights where noise is known, else of the variance that fits best; and ``loss``,
         where the model's reconstruction term is one of the two.
     """
     terms = {"mse": mean_square}

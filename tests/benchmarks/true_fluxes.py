@@ -1,7 +1,9 @@
 """Fluxes of simulated sources: what a model makes of a frame against what was put into it.
 
 Noise disturbs the flux that is measured on a frame. A model that knows the noise may come closer to
-the truth than the frame itself; one that copies the frame has its errors.
+the truth than the frame itself; one that copies the frame has its errors. A flux is the sum of a
+frame times weights around a source: those of an aperture, or those of the best linear estimate of a
+star's flux in correlated noise.
 """
 
 import itertools
@@ -24,14 +26,22 @@ FloatArray = NDArray[np.float64]
 RADIUS = 3.0
 """Radius of the apertures, pixels."""
 
+FILTER_RADIUS = 8
+"""The best estimate looks at pixels up to this far along each axis."""
+
+FILTER_FLOOR = 0.01
+"""White noise that it takes for granted, as a part of the variance."""
+
+ANNULUS = (8.0, 12.0)
+"""Radii of the ring whose mean is taken away from an aperture, pixels."""
+
 BINS = (3.0, 5.0, 10.0, 20.0, 50.0, 200.0, np.inf)
 """Ends of ranges of significance: true flux over the error of an empty aperture."""
 
 FALSE_ALARMS = 0.01
-"""Share of apertures without light that pass for a source, by which a threshold is set."""
+"""Share of places without light that pass for a source, by which a threshold is set."""
 
 BORDER = 8
-PSF = PointSpread(3.0, "moffat", 3.0)
 
 
 class TrueFrame(NamedTuple):
@@ -43,35 +53,102 @@ class TrueFrame(NamedTuple):
         The frame less its sky.
     plane : Plane
         The same as models see it.
-    places, dark : ndarray of int (N, 2)
-        Row and column of sources, and of apertures that hold no light.
-    fluxes : ndarray (N,)
-        Light in the aperture of each source, without noise.
+    light : ndarray (H, W)
+        What was put into it, without noise.
+    places : ndarray of int (N, 2)
+        Row and column of sources.
     """
 
     image: FloatArray
     plane: Plane
+    light: FloatArray
     places: NDArray[np.intp]
-    dark: NDArray[np.intp]
-    fluxes: FloatArray
 
 
-def sum_apertures(image: FloatArray) -> FloatArray:
-    """Return the sum (H, W) of an image over the aperture around each pixel."""
-    y, x = np.mgrid[-4:5, -4:5]
-    return np.asarray(ndimage.correlate(image, (np.hypot(y, x) <= RADIUS).astype(float)))
+class Weights(NamedTuple):
+    """How fluxes are measured.
+
+    Attributes
+    ----------
+    values : ndarray (2 R + 1, 2 R + 1)
+        Weights of the pixels around a source.
+    error : float
+        What the noise does to such a flux.
+    """
+
+    values: FloatArray
+    error: float
 
 
-def aperture_error(paths: list[Path]) -> float:
-    """Return the error of the flux in an aperture, from frames without any source."""
+class Noise(NamedTuple):
+    """Covariance of the noise: two Gaussian parts, each a power at lag zero and a width.
+
+    Attributes
+    ----------
+    fwhm, background_fwhm : float
+        Of the Gaussians that white noise was smoothed with, pixels; 0 leaves it white.
+    background : float
+        Standard deviation of the second part in units of the first.
+    """
+
+    fwhm: float
+    background: float
+    background_fwhm: float
+
+    def covariance(self, squares: FloatArray) -> FloatArray:
+        """Return the covariance at squared distances, the first part's variance being one."""
+        parts = ((1.0, self.fwhm), (self.background**2, self.background_fwhm))
+        return sum(
+            power * (np.exp(-2 * np.log(2) * squares / width**2) if width else squares == 0)
+            for power, width in parts
+        ) + FILTER_FLOOR * (squares == 0)
+
+
+def weigh_aperture(empty: list[Path], *, is_local: bool) -> Weights:
+    """Return the weights of an aperture, less those of a ring around it if `is_local`.
+
+    The error is that in frames without any source.
+    """
+    y, x = np.mgrid[-12:13, -12:13]
+    distance = np.hypot(y, x)
+    inside = (distance <= RADIUS).astype(float)
+    ring = ((distance >= ANNULUS[0]) & (distance <= ANNULUS[1])).astype(float)
+    values = inside - ring * inside.sum() / ring.sum() if is_local else inside
+    return _with_error(values, empty)
+
+
+def weigh_star(empty: list[Path], psf: PointSpread, noise: Noise) -> Weights:
+    """Return the weights of the best linear estimate of a star's flux, a level taken away.
+
+    Parameters
+    ----------
+    empty : list of Path
+        Frames without any source, to measure the error on.
+    psf : PointSpread
+        Of the frames.
+    noise : Noise
+        Of the frames.
+    """
+    y, x = np.mgrid[: 2 * FILTER_RADIUS + 1, : 2 * FILTER_RADIUS + 1].reshape(2, -1)
+    squares = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
+    covariance = noise.covariance(squares.astype(float))
+    star = psf.stamp(0.0, 0.0, FILTER_RADIUS).ravel()
+    shapes = np.stack([star, np.ones_like(star)])
+    solved = np.linalg.solve(covariance, shapes.T)
+    weights = np.linalg.solve(shapes @ solved, solved.T)[0]
+    return _with_error(weights.reshape(2 * FILTER_RADIUS + 1, -1), empty)
+
+
+def _with_error(values: FloatArray, empty: list[Path]) -> Weights:
     sums = []
-    for path in paths:
+    for path in empty:
         image = fits.getdata(path).astype(float)
-        sums.append(sum_apertures(image - np.median(image))[10:-10:7, 10:-10:7].ravel())
-    return _spread(np.concatenate(sums))
+        measured = ndimage.correlate(image - np.median(image), values)
+        sums.append(measured[10:-10:7, 10:-10:7].ravel())
+    return Weights(values, _spread(np.concatenate(sums)))
 
 
-def read_frame(path: Path, plane: Plane, error: float) -> TrueFrame:
+def read_frame(path: Path, plane: Plane, psf: PointSpread) -> TrueFrame:
     """Read a frame and draw the light of its sources once more, without noise."""
     with fits.open(path) as file:
         image, truth = file[0].data.astype(float) - plane.scaling.sky, file["TRUTH"].data
@@ -82,22 +159,19 @@ def read_frame(path: Path, plane: Plane, error: float) -> TrueFrame:
     height, width = image.shape
     light = np.zeros((height + 800, width + 800))
     for source in truth:
-        stamp, row, column = source_stamp(source, PSF, min(source_radius(source, PSF, 0.2), 190))
+        stamp, row, column = source_stamp(source, psf, min(source_radius(source, psf, 0.2), 190))
         light[row + 400 : row + 400 + len(stamp), column + 400 : column + 400 + len(stamp)] += stamp
-    sums = sum_apertures(light)[400:-400, 400:-400]
     places = np.rint(np.stack([truth["y"], truth["x"]], 1)).astype(int)
     ends = np.array([height, width]) - BORDER
     places = places[((places >= BORDER) & (places < ends)).all(1)]
-    inner = sums[BORDER:-BORDER:5, BORDER:-BORDER:5]
-    dark = np.argwhere(inner < 0.3 * error) * 5 + BORDER
-    return TrueFrame(image, plane, places, dark, sums[places[:, 0], places[:, 1]])
+    return TrueFrame(image, plane, light[400:-400, 400:-400], places)
 
 
 @torch.no_grad()
 def compare_with_truth(
-    model: Model | None, frames: list[TrueFrame], error: float
+    model: Model | None, frames: list[TrueFrame], weights: Weights
 ) -> dict[str, Any]:
-    """Return bias, scatter and completeness of fluxes by significance, in units of `error`.
+    """Return bias, scatter and completeness of fluxes by significance, in units of their error.
 
     Parameters
     ----------
@@ -105,8 +179,8 @@ def compare_with_truth(
         None compares the frames themselves.
     frames : list of TrueFrame
         What `read_frame` gave.
-    error : float
-        What `aperture_error` gave.
+    weights : Weights
+        How fluxes are measured.
     """
     differences, dark, snr = [], [], []
     for frame in frames:
@@ -115,10 +189,14 @@ def compare_with_truth(
             scaling = frame.plane.scaling
             pixels = torch.from_numpy(scaling.forward(image + scaling.sky))[None, None]
             image = scaling.inverse(model.reconstruct(pixels)[0, 0].numpy()) - scaling.sky
-        sums = sum_apertures(image) / error
-        snr.append(frame.fluxes / error)
-        differences.append(sums[tuple(frame.places.T)] - snr[-1])
-        dark.append(sums[tuple(frame.dark.T)])
+        found = ndimage.correlate(image, weights.values) / weights.error
+        true = ndimage.correlate(frame.light, weights.values) / weights.error
+        lit = ndimage.correlate(frame.light, np.abs(weights.values)) / weights.error
+        places = tuple(frame.places.T)
+        snr.append(true[places])
+        differences.append(found[places] - true[places])
+        inner = (slice(BORDER, -BORDER, 5),) * 2
+        dark.append(found[inner][lit[inner] < 0.3])
     change, empty, significance = (np.concatenate(v) for v in (differences, dark, snr))
     threshold = float(np.quantile(empty, 1 - FALSE_ALARMS))
     bins = []
@@ -132,6 +210,7 @@ def compare_with_truth(
                     "number": int(inside.sum()),
                     "bias": float(np.median(change[inside])),
                     "scatter": _spread(change[inside]),
+                    "from_truth": 1.4826 * float(np.median(np.abs(change[inside]))),
                     "found": float(found.mean()),
                 }
             )

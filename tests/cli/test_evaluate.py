@@ -18,7 +18,7 @@ SMALL = {"hidden_channels": 4, "latent_channels": 3, "codes": 5}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Folder with two images and three models."""
+    """Folder with two images, the same with maps of their noise, and four models."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "sky").mkdir()
     rng = np.random.default_rng(0)
@@ -26,9 +26,13 @@ def place(tmp_path_factory):
     for number in range(2):
         image = rng.normal(0, 1, (48, 48)) + 90 * np.exp(-((y - 20) ** 2 + (x - 25) ** 2) / 4)
         fits.writeto(folder / "sky" / f"{number}.fits", image.astype(np.float32))
+        (folder / "maps").mkdir(exist_ok=True)
+        for name, values in ((f"{number}.fits", image), (f"{number}_rms.fits", np.ones((48, 48)))):
+            fits.writeto(folder / "maps" / name, values.astype(np.float32))
     for name, changes in {
         "one": {"model": "vqvae"},
         "two": {"model": "vae", "likelihood": "multivariate-normal"},
+        "given": {"model": "autoencoder", "likelihood_scale": "given"},
         "bins": {"model": "autoencoder", "likelihood": "discretized-logistic"},
     }.items():
         config = RunConfig(model=ModelConfig(**(SMALL | changes)))
@@ -80,12 +84,26 @@ def test_one_file_will_do_and_bins_are_not_compared_with_densities(place):
     assert done.stdout.splitlines()[1].endswith("-        -      -")
 
 
+def test_models_of_given_noise_need_weight_maps_and_take_them(place):
+    done = run(place, models=("given",))
+    assert done.exit_code == 1
+    assert "say where those of these images are, with --weights" in done.stderr
+    maps = ["--data", str(place / "maps"), "--cutout-size", "16", "--device", "cpu"]
+    maps += ["--weights", "*_rms.fits", "--weight-kind", "sigma", "--json"]
+    done = CliRunner().invoke(main, ["evaluate", str(place / "given"), *maps])
+    assert done.exit_code == 0, done.stderr
+    assert "2 images of 2 files" in done.stderr
+    assert json.loads(done.stdout)[0]["chi_squared"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (["--cutout-size", "18"], 2, "is no multiple of 4"),
         (["-o", "plot.txt"], 2, "must end in .png"),
         (["--data", "nowhere"], 1, "nowhere does not exist"),
+        (["--weights", "WHT"], 1, "2 no weight map"),
+        (["--weight-kind", "weight"], 2, "'weight' is not one of"),
     ],
 )
 def test_wrong_usage_is_one_line(place, arguments, status, message):
