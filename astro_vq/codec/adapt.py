@@ -12,7 +12,14 @@ from astro_vq.codec.fit_mixing import find_spike, fit_mixing
 from astro_vq.codec.hidden_grid import HiddenGrid
 from astro_vq.codec.mixed import ImageModel, MixedPlanes
 from astro_vq.codec.planes import Plane
-from astro_vq.codec.quantize import HIDDEN, LOOP, SPLIT, Mapping, default_mapping, quantize_tile
+from astro_vq.codec.quantize import (
+    HIDDEN,
+    IN_TWO_PARTS,
+    LOOP,
+    Mapping,
+    default_mapping,
+    quantize_tile,
+)
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.structure import candidate_mappings, hidden_mappings
 from astro_vq.codec.transformed import TransformedPlanes, fit_transform
@@ -99,7 +106,7 @@ def _trial_size(placed: Sequence[Placed], shared: Shared, spec: Spec, effort: in
 def _fit_mapping(placed: Sequence[Placed], mapping: Mapping, spec: Spec, effort: int) -> Shared:
     """Return what is fitted to sample tiles under a mapping."""
     planes = [_plane(tile, mapping.at(at), spec) for tile, at in placed]
-    bands = b"" if mapping.kind in (LOOP, SPLIT) else fit_transform(planes)
+    bands = b"" if mapping.kind in (LOOP, *IN_TWO_PARTS) else fit_transform(planes)
     shared = _fit_planes(planes, mapping, effort)
     if not bands:
         return shared

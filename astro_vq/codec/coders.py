@@ -17,7 +17,7 @@ from astro_vq.codec.fitted import FittedPlanes
 from astro_vq.codec.mixed import MixedPlanes
 from astro_vq.codec.numbers import pack_numbers, unpack_numbers
 from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PlaneDecoder, PredictedPlanes
-from astro_vq.codec.quantize import SPLIT, Mapping, QuantizedTile, restore_tile
+from astro_vq.codec.quantize import IN_TWO_PARTS, Mapping, QuantizedTile, restore_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.transformed import TransformedPlanes
 from astro_vq.errors import FormatError
@@ -158,7 +158,7 @@ class MappedDecoder:
                 raise FormatError("damaged pixel stream: the mapping of its integers is missing")
             mappings.append(mapping)
             exceptions.append(decode_exceptions(reader, shape, dtype.itemsize))
-            split = mapping.kind == SPLIT
+            split = mapping.kind in IN_TWO_PARTS
             payloads.append(reader.sized() if split else reader.rest())
             remainders.append(reader.rest())
         planes = self._decoder.decode(payloads, [e.mask for e in exceptions], shared)
@@ -228,7 +228,7 @@ class MappedCoder(MappedDecoder):
                 streams.append(None)
                 continue
             own = mapping.in_stream(shared.mapping)
-            tail = sized(payload) + tile.remainders if mapping.kind == SPLIT else payload
+            tail = sized(payload) + tile.remainders if mapping.kind in IN_TWO_PARTS else payload
             streams.append(own + encode_exceptions(tile.exceptions) + tail)
         return streams
 

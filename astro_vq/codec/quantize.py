@@ -16,6 +16,14 @@ import numpy.typing as npt
 from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
 from astro_vq.codec.counted import count_cells, middle_of_cells
 from astro_vq.codec.exceptions import Exceptions
+from astro_vq.codec.grained import (
+    LARGEST_GRAIN,
+    MOST_BITS,
+    from_numbers,
+    join_numbers,
+    split_numbers,
+    to_numbers,
+)
 from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid, Steps, read_grid, steps_of
 from astro_vq.codec.numbers import pack_integers, unpack_integers
 from astro_vq.codec.ordered import from_ordered, to_ordered
@@ -24,8 +32,11 @@ from astro_vq.codec.remainders import decode_remainders, encode_remainders
 from astro_vq.errors import FormatError
 
 IDENTITY, STEP, SCALE, RATIO, ORDERED, SPLIT, PALETTE, LOOP, HIDDEN, PLACED = range(10)
-FLOORED, COUNTED, DITHERED = range(10, 13)
+FLOORED, COUNTED, DITHERED, GRAINED = range(10, 14)
 _OF_INTEGERS = (IDENTITY, STEP, COUNTED)
+IN_TWO_PARTS = (SPLIT, GRAINED)
+"""Mappings of which a part is stored beside the indices."""
+
 _ON_A_GRID = (HIDDEN, DITHERED)  # what indices mean depends on the place of the pixel
 _MAY_BE_FLOORED = (SCALE, RATIO, LOOP, HIDDEN)
 _INDEX_LIMIT = 2.0**52  # float64 counts exactly that far
@@ -58,7 +69,8 @@ class Mapping:
         `PLACED` stands in a stream for the mapping of the image, `HIDDEN` or `DITHERED`, at a
         place; `FLOORED` comes before another mapping of floats, whose values below 0 are 0;
         `COUNTED` the floor, or the middle of a cell of `step` integers above it; `DITHERED`
-        ``(index + dither) * step``.
+        ``(index + dither) * step``; `GRAINED` the number of a float among those that a grain
+        leaves, without its lowest bits.
     step : float
         See `kind`.
     offset : float
@@ -73,6 +85,8 @@ class Mapping:
         No value is below, and only pixels that are at the floor decode to it; 0 for floats.
     seed : int
         Of the dither.
+    grain, bits : int
+        Exponent of the grain, and how many of the lowest bits are stored beside the index.
     """
 
     kind: int
@@ -83,6 +97,8 @@ class Mapping:
     place: tuple[int, int] | None = None
     floor: int | None = None
     seed: int = 0
+    grain: int = 0
+    bits: int = 0
 
     @classmethod
     def hidden(cls, grid: HiddenGrid, stride: int = 1) -> "Mapping":
@@ -141,6 +157,8 @@ class Mapping:
             out = bytes([FLOORED, self.kind])
         if self.kind == COUNTED:
             return out + encode_varint(zigzag(self.floor or 0)) + encode_varint(int(self.step))
+        if self.kind == GRAINED:
+            return out + encode_varint(zigzag(self.grain)) + encode_varint(self.bits)
         if self.kind == DITHERED:
             numbers = (self.seed, *(self.place or (0, 0)))
             place = b"".join(encode_varint(number) for number in numbers)
@@ -206,6 +224,9 @@ class Mapping:
             if step < 3 or step % 2 == 0:
                 raise FormatError("damaged pixel stream: cells of an impossible width")
             return cls(kind, step, floor=floor)
+        if kind == GRAINED:
+            grain = unzigzag(reader.varint(2 * LARGEST_GRAIN))
+            return cls(kind, grain=grain, bits=reader.varint(MOST_BITS))
         if kind == DITHERED:
             (step,) = struct.unpack("<d", reader.take(8))
             if not (np.isfinite(step) and step > 0):
@@ -219,7 +240,7 @@ class Mapping:
 class QuantizedTile(NamedTuple):
     """A tile as integers; `indices` mean nothing where `exceptions.mask` is True.
 
-    `remainders` is what a `SPLIT` mapping needs besides.
+    `remainders` is what a mapping in two parts needs besides.
     """
 
     indices: Indices
@@ -296,7 +317,13 @@ def quantize_tile(
         with dither zeros are zeros.
     """
     indices, usable = _nearest(values, mapping)
+    if mapping.kind == GRAINED:
+        low, rest = split_numbers(indices, mapping.bits)
+        exceptions = Exceptions(~usable, bit_patterns(values)[~usable])
+        return QuantizedTile(low, exceptions, rest)
     if mapping.kind == SPLIT:
+        if _count(usable & (values == 0)) > _FEW * values.size:
+            usable &= values != 0  # in the midst of small floats they would be dear
         exceptions = Exceptions(~usable, bit_patterns(values)[~usable])
         rest = encode_remainders(values[usable], indices[usable], mapping.step)
         return QuantizedTile(indices, exceptions, rest)
@@ -338,6 +365,11 @@ def restore_tile(tile: QuantizedTile, mapping: Mapping, dtype: npt.DTypeLike) ->
     dtype = np.dtype(dtype)
     if (mapping.kind in _OF_INTEGERS) != (dtype.kind != "f") and mapping.kind != PALETTE:
         raise FormatError(f"damaged pixel stream: mapping {mapping.kind} for {dtype} pixels")
+    if mapping.kind == GRAINED:
+        numbers = join_numbers(tile.indices, tile.remainders, mapping.bits)
+        values = np.ascontiguousarray(from_numbers(numbers, mapping.grain, dtype))
+        bit_patterns(values)[tile.exceptions.mask] = tile.exceptions.bits
+        return values
     if mapping.kind == SPLIT:
         mask = tile.exceptions.mask
         values = np.zeros(mask.shape, dtype)
@@ -349,6 +381,10 @@ def restore_tile(tile: QuantizedTile, mapping: Mapping, dtype: npt.DTypeLike) ->
     bits = values.view(f"u{dtype.itemsize}")
     bits[tile.exceptions.mask] = tile.exceptions.bits
     return values
+
+
+def _count(mask: npt.NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(mask))
 
 
 def bit_patterns(values: Values) -> npt.NDArray[np.unsignedinteger[Any]]:
@@ -435,6 +471,10 @@ def _nearest(values: Values, mapping: Mapping) -> tuple[Indices, npt.NDArray[np.
     finite = np.isfinite(values)
     if mapping.kind == ORDERED:
         return to_ordered(values), finite
+    if mapping.kind == GRAINED:
+        numbers = to_numbers(np.where(finite, values, 0).astype(values.dtype), mapping.grain)
+        restored = from_numbers(numbers, mapping.grain, values.dtype)
+        return numbers, bit_patterns(restored) == bit_patterns(values)
     with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
         real = np.where(finite, values, 0).astype(np.float64)
         if mapping.kind == HIDDEN:

@@ -66,7 +66,9 @@ class Shared:
         return self.scales[0, phase.kind]
 
     def to_bytes(self) -> bytes:
-        """Return the side information as bytes."""
+        """Return the side information as bytes; none where there is none."""
+        if self == Shared():
+            return b""
         head = bytes([_VERSION, self.mapping is not None])
         mapping = self.mapping.to_bytes() if self.mapping else b""
         weights, scales = encode_weights(self.weights), encode_scales(self.scales)

@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.find_steps import find_lattice
+from astro_vq.codec.grained import find_grain, plain_bits_of, to_numbers
 from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid
 from astro_vq.codec.planes import Plane
 from astro_vq.codec.quantize import (
+    GRAINED,
     HIDDEN,
     LOOP,
     SCALE,
@@ -36,6 +38,7 @@ _USUAL_STEP = 0.995
 _LATTICE_BOUND = 2.0  # sigma: at looser bounds few lattices are coarse enough to matter
 _LATTICE_USUAL = 0.998
 _LARGEST_STRIDE = 2**20
+_SAVED = 0.02  # bits a pixel that make a grain worth a trial
 _FINE = 4  # steps within the bound, from which on exact values are not worth a trial
 
 _LOOKED_AT = 3  # tiles
@@ -73,6 +76,7 @@ def candidate_mappings(
         if sigma > 0:
             split = Mapping(SPLIT, float(2.0 ** np.floor(np.log2(sigma / _COARSE))))
             mappings = [split, *mappings] if thorough else [split]
+        mappings += _grained_mappings(tiles)
     if values.dtype.kind == "f" and bound:
         mappings += _lattice_mappings(values, bound, _noise(tiles))
     lowest = _LOOP_BOUND if thorough else _LIKELY_LOOP_BOUND
@@ -148,6 +152,16 @@ def _lattice_mappings(values: Values, bound: float, sigma: float) -> list[Mappin
     if together * step <= 2 * bound:
         return []
     return [Mapping(SCALE, together * step, zero + (together - 1) / 2 * step)]
+
+
+def _grained_mappings(tiles: list[Values]) -> list[Mapping]:
+    """Return the mapping to multiples of a power of two, if most floats are some."""
+    finite = [np.where(np.isfinite(tile), tile, tile.dtype.type(0)) for tile in tiles]
+    found = find_grain(np.concatenate([tile.ravel() for tile in finite]))
+    if found is None or found.saved < _SAVED:
+        return []
+    numbers = [to_numbers(tile, found.exponent) for tile in finite]
+    return [Mapping(GRAINED, grain=found.exponent, bits=plain_bits_of(numbers))]
 
 
 def _loop_mapping(values: Values, bound: float) -> Mapping | None:

@@ -2,7 +2,7 @@
 
 Slow and plain: integers of Python, one pixel after the other. It shares no code with the package;
 of this it takes the data file that is part of the format. Coders 0, 1, 3, 4, 7 and 9, mappings 0
-to 4, 6, 7, and 9 to 12 (of these 10 not before 8, nor 9 for it).
+to 4, 6, 7, and 9 to 13 (of these 10 not before 8, nor 9 for it).
 """
 
 import re
@@ -119,6 +119,8 @@ def read_mapping(s: Bytes, image: Mapping | None = None) -> Mapping:
         return read_mapping(s)._replace(floor=0)
     if kind == 11:
         return Mapping(kind, floor=s.signed(), k=s.varint())
+    if kind == 13:
+        return Mapping(kind, offset=s.signed(), k=s.varint())
     if kind == 12:
         step = struct.unpack("<d", s.take(8))[0]
         return Mapping(kind, step, k=s.varint(), place=(s.varint(), s.varint()))
@@ -149,6 +151,26 @@ def dither(seed: int, row: int, column: int) -> float:
     g = 0x9E3779B97F4A7C15
     line = mix((mix((seed + g) % 2**64) + (row + 1) * g) % 2**64)
     return 0.5 - (mix((line + (column + 1) * g) % 2**64) >> 11) / 2**53
+
+
+def grained(m: Mapping, i: np.ndarray, bits: Bytes, dtype: str) -> np.ndarray:
+    rest, at = bits.rest(), 0
+    precision = 24 if dtype == "f4" else 53
+    out = np.zeros(i.shape, dtype)
+    with np.errstate(over="ignore"):
+        edge = np.ldexp(1.0, precision + int(m.offset)).astype(dtype)
+    first = int(edge.reshape(1).view(f"u{edge.itemsize}")[0])
+    for place in np.ndindex(i.shape):
+        low = sum((rest[a >> 3] >> (7 - a % 8) & 1) << a - at for a in range(at, at + m.k))
+        at += m.k
+        n = (int(i[place]) << m.k) + low
+        value = float(abs(n)) * 2.0 ** int(m.offset) if abs(n) <= 2**precision else None
+        if value is None:
+            word = np.array([first + abs(n) - 2**precision], f"u{edge.itemsize}")
+            value = word.view(dtype)[0]
+        out[place] = -value if n < 0 else value
+    assert (at + 7) // 8 == len(rest)
+    return out
 
 
 def apply_mapping(m: Mapping, i: np.ndarray, dtype: str) -> np.ndarray:
@@ -257,6 +279,9 @@ def read_tile(stream: bytes, shape: tuple[int, int], dtype: str, shared: Shared)
     mapping = read_mapping(s, shared.mapping) if s.byte() else shared.mapping
     assert mapping is not None
     mask, bits = read_exceptions(s, shape, little.itemsize)
+    tail = s
+    if mapping.kind == 13:
+        s, tail = Bytes(s.sized()), s
     integers = np.zeros(shape, "i8")
     if coder == 4:
         integers[~mask] = packed(s.rest(), int((~mask).sum()))
@@ -270,7 +295,10 @@ def read_tile(stream: bytes, shape: tuple[int, int], dtype: str, shared: Shared)
         assert coder == 9, f"coder {coder}"
         loop = shared.mapping.k if shared.mapping and shared.mapping.kind == 7 else 1
         integers = Mixed(shared.mixing, loop).decode(s, mask)
-    values = np.ascontiguousarray(apply_mapping(mapping, integers, dtype))
+    if mapping.kind == 13:
+        values = grained(mapping, integers, tail, little.str[1:])
+    else:
+        values = np.ascontiguousarray(apply_mapping(mapping, integers, dtype))
     values[mask] = np.frombuffer(b"".join(bits), little)
     raw = values.astype(little).view("u1").reshape(*shape, -1)
     for place, pattern in zip(np.argwhere(mask), bits, strict=True):  # signalling NaNs too

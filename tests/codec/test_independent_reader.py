@@ -82,6 +82,8 @@ def test_the_other_reader_shares_no_code():
         (holes(), {"max_error": 0.5}, {9}),
         (sky(), {"max_error": 1e-4}, {4, 7, 9}),
         ((sky(16, 16) * 1e5).astype("i4"), {"fidelity": "lossless"}, {4, 7, 9}),
+        ((sky(72, 72) + 2.0**20) - 2.0**20 - 200, {"fidelity": "lossless"}, {9}),
+        ((sky(72, 72) + 8e3).astype("f4") - np.float32(8200), {"fidelity": "lossless"}, {9}),
         (sky().astype("u2") % 50, {"max_error": 3, "non_negative": True}, {4, 7, 9}),
         (holes(), {"max_error": 2.0, "non_negative": True}, {9}),
         (holes(), {"max_error": 0.5, "dither": 3}, {9}),
