@@ -214,8 +214,8 @@ class ModelConfig(_Checked):
     likelihood_floor : float
         Smallest standard deviation of a bounded, learnt or given scale, network units; for
         'bounded', 0 means the plain tanh bound (variance at least exp(-1)), for 'given' 0.1.
-    likelihood_covariance : {'stationary', 'low-rank'}
-        Covariance of `multivariate-normal`.
+    likelihood_covariance : {'stationary', 'low-rank', 'full'}
+        Covariance of `multivariate-normal`; 'full' is the matrix that `noise_covariance` gives.
     likelihood_lag : int
         Largest lag, in pixels, of a stationary covariance.
     likelihood_rank : int
@@ -274,7 +274,7 @@ class ModelConfig(_Checked):
     likelihood: LikelihoodName = "normal"
     likelihood_scale: Literal["one", "given", "learnt", "bounded"] = "one"
     likelihood_floor: float = 0.0
-    likelihood_covariance: Literal["stationary", "low-rank"] = "stationary"
+    likelihood_covariance: Literal["stationary", "low-rank", "full"] = "stationary"
     likelihood_lag: int = 8
     likelihood_rank: int = 4
     bin_width: float = 0.0625

@@ -1,6 +1,7 @@
 """``astro-vq evaluate``: how well models explain images, side by side."""
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,13 @@ def _is_hdf5(name: str) -> bool:
 
 def _check_size(loaded: list[Any], cutout_size: int) -> None:
     for model in loaded:
+        pixels = getattr(model.model.likelihood, "pixels", None)
+        side = None if pixels is None else math.isqrt(pixels // model.model.channels)
+        if side not in (None, cutout_size):
+            raise click.BadParameter(
+                f"the noise covariance of {model.name} is that of cutouts of {side} pixels",
+                param_hint="--cutout-size",
+            )
         if cutout_size % model.model.stride:
             raise click.BadParameter(
                 f"{cutout_size} is no multiple of {model.model.stride}, the pixels per token of "

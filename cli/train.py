@@ -43,7 +43,8 @@ HELP = {
     "bands": "Bands to stack as channels, such as g,r,z.",
     "noise_covariance": "FITS image of the autocovariance of the noise, 2L+1 by 2L+1 pixels, lag "
     "zero in the middle, network units squared, for --likelihood multivariate-normal. Without it "
-    "the noise is measured on sky pixels of the training images.",
+    "the noise is measured on sky pixels of the training images. With --likelihood-covariance "
+    "full: the matrix between all pixels of a cutout; EXTNAME may say CHOLESKY or PRECISION.",
     "weights": "Weight maps of the images: the name of an extension of each file (WHT), or of a "
     "file beside it with * for the image's name ('*.weight.fits'); of HDF5 stacks another data "
     "set. Pixels whose weight is not positive do not count; --likelihood-scale given takes the "

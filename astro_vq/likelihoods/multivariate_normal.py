@@ -130,6 +130,11 @@ class MultivariateNormal(Likelihood[MultivariateNormalParameters]):
         likelihood.set_covariance(covariance, cholesky=cholesky, precision=precision)
         return likelihood
 
+    @property
+    def pixels(self) -> int | None:
+        """Numbers of an image (C H W) that 'full' is of; None for the other kinds."""
+        return len(self.cholesky) if self.kind == "full" else None
+
     def set_autocovariance(self, autocovariance: Any) -> None:  # noqa: ANN401
         """Set the autocovariance of stationary noise.
 

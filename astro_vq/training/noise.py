@@ -24,6 +24,7 @@ from astro_vq.data.weights import network_noise, read_noise
 from astro_vq.errors import ConfigError, DataError
 from astro_vq.likelihoods import MultivariateNormal
 from astro_vq.models import Model
+from astro_vq.training.noise_matrix import USUAL_SIGMA, NoiseMatrix, read_noise_matrix
 
 WINDOW = 512
 """Largest side, in pixels, of the piece of an image that the noise is measured on."""
@@ -37,9 +38,6 @@ less. What is measured below is the error of the measurement, and modes of the i
 more than a hundred times the mean one would make the loss one of these modes alone."""
 
 _GRID = 256  # frequencies along each axis at which a spectrum is looked at
-
-USUAL_SIGMA = (0.01, 100.0)
-"""Standard deviations of noise, in network units, that a file may claim; the sky's is about one."""
 
 FloatArray = NDArray[np.float64]
 
@@ -59,31 +57,39 @@ class FoundNoise(NamedTuple):
     source: str
 
 
-def find_noise(config: RunConfig, images: CutoutIndex) -> FoundNoise | None:
+def find_noise(config: RunConfig, images: CutoutIndex) -> FoundNoise | NoiseMatrix | None:
     """Return the noise covariance of a run, if its likelihood needs one.
 
     Parameters
     ----------
     config : RunConfig
-        ``data.noise_covariance`` names a file; without it the noise is measured.
+        ``data.noise_covariance`` names a file; without it stationary noise is measured.
     images : CutoutIndex
         Images of the training part.
 
     Raises
     ------
     ConfigError
-        A file is given, but the likelihood takes none.
+        A file is given, but the likelihood takes none; or it needs one.
     DataError
-        The file is no autocovariance in network units, or noise cannot be measured.
+        The file is no covariance in network units, or noise cannot be measured.
     """
     parts, path = config.model, config.data.noise_covariance
     is_correlated = parts.likelihood == "multivariate-normal"
+    if is_correlated and parts.likelihood_covariance == "full":
+        if path is None:
+            raise ConfigError(
+                "the covariance 'full' between all pixels of a cutout is not measured; give it "
+                "with --noise-covariance FILE, or use 'stationary'"
+            )
+        size, is_turned = config.data.cutout_size, config.data.augment
+        return read_noise_matrix(path, images.channels, size, is_turned=is_turned)
     if not is_correlated or parts.likelihood_covariance != "stationary":
         if path is not None:
             kind = f" with covariance {parts.likelihood_covariance!r}" if is_correlated else ""
             raise ConfigError(
                 "a noise covariance goes with likelihood 'multivariate-normal' of covariance "
-                f"'stationary'; this run has {parts.likelihood!r}{kind}"
+                f"'stationary' or 'full'; this run has {parts.likelihood!r}{kind}"
             )
         return None
     if path is not None:
@@ -102,11 +108,20 @@ def find_noise(config: RunConfig, images: CutoutIndex) -> FoundNoise | None:
     return FoundNoise(measured.values, source)
 
 
-def set_noise(model: Model, noise: FoundNoise) -> str:
+def set_noise(model: Model, noise: FoundNoise | NoiseMatrix) -> str:
     """Give an untrained model its noise covariance; return what was done, for people.
 
     A covariance that is not positive definite is repaired with a warning.
     """
+    if isinstance(noise, NoiseMatrix):
+        if not isinstance(model.likelihood, MultivariateNormal):
+            raise TypeError("the likelihood of this model takes no covariance")
+        model.likelihood.set_covariance(**{noise.kind: noise.values})
+        sigma = model.likelihood.cholesky.square().sum(1).sqrt()
+        return (
+            f"noise {noise.source}: {len(noise.values)} pixels, standard deviations "
+            f"{float(sigma.min()):.3f} to {float(sigma.max()):.3f} network units"
+        )
     likelihood = _stationary(model)
     if likelihood is None:
         raise TypeError("the likelihood of this model takes no autocovariance")

@@ -41,6 +41,9 @@ from astro_vq.training import noise, trainer
 from astro_vq.training.loop import train
 from astro_vq.training.noise import LEAST_POWER
 
+FRAME = 512
+"""Side of simulated frames, pixels."""
+
 SKY_SIGMA = math.sqrt(200 * 1.5 + 5**2) / 1.5
 """Noise of the sky of simulated frames before anything is added to it, ADU."""
 
@@ -64,19 +67,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def write_frames(
     folder: Path, count: int, seed: int, settings: argparse.Namespace, *, sources: bool = True
 ) -> None:
-    """Write frames of 512 x 512 pixels, with stars and galaxies or without."""
+    """Write simulated frames, with stars and galaxies or without."""
     folder.mkdir(parents=True)
     for number in range(count):
-        some = {} if sources else {"n_stars": 0, "n_galaxies": 0}
+        stars = round(settings.density * FRAME**2 / 2500) if sources else 0
         path = folder / f"frame{number}.fits"
         write_simulated_fits(
             path,
-            (512, 512),
+            (FRAME, FRAME),
             seed=seed + number,
             psf_fwhm=settings.psf,
             noise_correlation_fwhm=settings.fwhm,
             cosmic_rays=0,
-            **some,
+            n_stars=stars,
+            n_galaxies=stars // 2,
         )
         if settings.background:
             add_background(path, settings, seed + number)
@@ -117,7 +121,7 @@ def fit(
         "threads": 1,
         "device": "cpu",
         "validate_every": arguments.steps,
-        "cutout_size": SIDE,
+        "cutout_size": arguments.side,
         "model": arguments.model,
         "codes": arguments.codes,
         "latent_channels": arguments.latent,
@@ -208,6 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--side", type=int, default=SIDE, help="of the cutouts trained on")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument(
         "--variants",
@@ -229,6 +234,7 @@ def main() -> None:
     parser.add_argument("--background-fwhm", type=float, default=8.0, help="its width, pixels")
     parser.add_argument("--lag", type=int, default=LAG, help="of the covariance, pixels")
     parser.add_argument("--psf", type=float, default=3.0, help="FWHM of stars, pixels")
+    parser.add_argument("--density", type=float, default=1.0, help="of simulated sources")
     parser.add_argument("--test-frames", type=int, default=4, help="simulated frames to judge on")
     parser.add_argument("--repeat", type=int, default=20, help="steps timed for each likelihood")
     parser.add_argument("--json", type=Path, help="file to write all figures to")
@@ -246,6 +252,8 @@ def main() -> None:
         "codes": arguments.codes,
         "latent_channels": arguments.latent,
         "width": arguments.width,
+        "side": arguments.side,
+        "density": arguments.density,
     }
     with tempfile.TemporaryDirectory() as folder:
         if arguments.only_steps:
