@@ -54,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "normal": {},
     "normal-learnt": LEARNT,
     "correlated": CORRELATED,
+    "correlated-early": COLD | {"noise_warmup": 0.2},
     "correlated-cold": COLD,
     "correlated-learnt": CORRELATED | LEARNT,
     "correlated-cold-learnt": COLD | LEARNT,

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from astro_vq.cli.evaluate_figure import short_names
 from astro_vq.cli.main import main
 from astropy.io import fits
 from click.testing import CliRunner
@@ -72,6 +73,13 @@ def test_json_has_every_figure_and_the_plot_is_written(place, tmp_path):
     again = run(place, "-o", plot)
     assert again.exit_code == 1
     assert "--overwrite" in again.stderr
+
+
+def test_names_in_the_plot_are_short_where_that_tells_them_apart():
+    assert short_names(["runs/a", "/tmp/b/", "c"]) == ["a", "b", "c"]
+    assert short_names(["one/run", "two/run"]) == ["one/run", "two/run"]
+    assert short_names(["run", "run"]) == ["run", "run"]
+    assert short_names([".", "a"]) == [".", "a"]
 
 
 def test_one_file_will_do_and_bins_are_not_compared_with_densities(place):

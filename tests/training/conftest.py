@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
+from matplotlib.figure import Figure
 
 OPTIONS = {
     "cutout_size": 16,
@@ -41,6 +42,15 @@ def images(tmp_path_factory):
     column = fits.Column(name="A", format="J", array=[1, 2])
     fits.BinTableHDU.from_columns([column]).writeto(folder / "table.fits")
     return folder
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Draw empty figures, and validate on few cutouts: most of the time of a short run."""
+    for name in ("draw_curves", "draw_reconstructions", "draw_usage"):
+        monkeypatch.setattr(f"astro_vq.training.outputs.{name}", lambda *_, **__: Figure())
+    monkeypatch.setattr("astro_vq.training.outputs.save_figure", lambda *_: None)
+    monkeypatch.setattr("astro_vq.training.trainer.VALIDATION_CUTOUTS", 24)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import sys
 import time
 
 import pytest
+from astro_vq.cli.main import main
+from click.testing import CliRunner
 
 from astro_vq.checkpoint import load_model
 from astro_vq.training.metrics_log import read_metrics
@@ -51,11 +53,8 @@ def test_ctrl_c_leaves_a_model_and_the_command_that_continues(images, tmp_path):
     assert steps > 0
     assert (run / "plots" / "reconstructions.png").exists()
 
-    again = subprocess.run(
-        command("-o", run, "--resume", "--steps", steps + 5, "--json", "-q"),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    steps_more = ["--resume", "--steps", str(steps + 5), "--json", "-q"]
+    again = CliRunner().invoke(main, ["train", "-o", str(run), *steps_more])
+    assert again.exit_code == 0, again.stderr
     assert again.stderr == ""
     assert json.loads(again.stdout)["steps"] == steps + 5

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from matplotlib.figure import Figure
 
 from astro_vq.checkpoint import load_model
 from astro_vq.data.cutouts import CutoutIndex
@@ -38,7 +39,10 @@ def run(frames, tmp_path_factory):
     """A run, and its result."""
     output = tmp_path_factory.mktemp("runs") / "run"
     options = OPTIONS | {"fits_dir": [str(frames)], "weights": "WHT", "likelihood_scale": "given"}
-    return output, train(options | {"steps": 8}, output)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("draw_curves", "draw_reconstructions", "draw_usage"):
+            patch.setattr(f"astro_vq.training.outputs.{name}", lambda *_, **__: Figure())
+        return output, train(options | {"steps": 8}, output)
 
 
 def test_the_loss_of_the_sky_level_is_that_under_the_given_noise(run):

@@ -20,6 +20,8 @@ from astro_vq.training.loop import train
 from astro_vq.training.noise import measure_noise, taper, warm_noise
 from astro_vq.training.reports import Note
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 LAG = 3
 
 
@@ -66,11 +68,6 @@ def run_options(options, frames):
         "likelihood_lag": LAG,
         "steps": 6,
     }
-
-
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    monkeypatch.setattr("astro_vq.training.outputs.save_figure", lambda *_: None)
 
 
 def noise_of(folder):

@@ -11,6 +11,8 @@ from astro_vq.training.loop import train
 from astro_vq.training.noise_matrix import read_noise_matrix
 from astro_vq.training.reports import Note
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 SIZE = 8
 N = SIZE**2
 
