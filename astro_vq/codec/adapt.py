@@ -30,6 +30,7 @@ _FITTED_PIXELS = (40_000, 100_000, 200_000)
 _SEEN_PIXELS = 600_000
 _FAST = 2
 _WIDER = 0.97
+_SMALL_PIXELS = 2**16
 _FEWEST_PIXELS = 4096  # images smaller than this go without side information
 
 Placed = tuple[npt.NDArray[Any], tuple[int, int] | None]
@@ -64,9 +65,11 @@ def fit_side_information(
         if mappings[0].kind == HIDDEN and grid.usual_step >= _WIDER * 2 * spec.bound:
             mappings = mappings[:1]  # exact, and yet no finer than the bound asks for
     exact_floats = spec.bound == 0 and tiles[0].dtype.kind == "f"
-    if len(mappings) == 1 and not exact_floats:
-        return _fit_mapping(placed, mappings[0], spec, effort)
     choices = [_fit_mapping(placed, mapping, spec, effort) for mapping in mappings]
+    if sum(tile.size for tile in tiles) <= _SMALL_PIXELS:  # what is fitted may not pay
+        choices += [dataclasses.replace(c, mixing=b"") for c in choices if c.mixing]
+    if len(choices) == 1 and not exact_floats:
+        return choices[0]
     if exact_floats:
         choices.append(Shared())  # where nothing but plain coders serves, nothing is stored
     sample = [placed[i] for i in sorted({0, len(tiles) // 3, len(tiles) // 2, len(tiles) - 1})]

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.adapt import fit_side_information
+from astro_vq.codec.brief import lengthen, shorten
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, decoder_for
 from astro_vq.codec.hidden_grid import HiddenGrid
 from astro_vq.codec.position_dither import LARGEST_SEED
-from astro_vq.codec.quantize import default_mapping, quantize_tile
+from astro_vq.codec.quantize import IN_TWO_PARTS, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 
@@ -227,7 +228,9 @@ def encode_tiles(
             ]
             streams = whole.encode([tiles[i] for i in chosen], effort)
             offer(whole.id, _spread(streams, chosen, len(tiles)))
-    return best
+    if side.mapping is not None and side.mapping.kind in IN_TWO_PARTS:
+        return best
+    return [shorten(stream) for stream in best]
 
 
 def _spread(streams: Sequence[bytes | None], places: Sequence[int], n: int) -> list[bytes | None]:
@@ -273,14 +276,16 @@ def decode_tiles(
         raise ValueError(f"{len(streams)} streams but {len(shapes)} shapes")
     side = Shared.from_bytes(shared)
     groups: dict[int, list[int]] = {}
-    for i, stream in enumerate(streams):
+    for stream in streams:
         if not stream:
             raise FormatError("damaged pixel stream: it is empty")
+    streams = [lengthen(bytes(stream)) for stream in streams]
+    for i, stream in enumerate(streams):
         groups.setdefault(stream[0], []).append(i)
     tiles: list[npt.NDArray[Any] | None] = [None] * len(streams)
     for coder_id, members in groups.items():
         coder = decoder_for(coder_id)
-        bodies = [bytes(streams[i][1:]) for i in members]
+        bodies = [streams[i][1:] for i in members]
         sizes = [(int(shapes[i][0]), int(shapes[i][1])) for i in members]
         for i, tile in zip(members, coder.decode(bodies, sizes, spec, side), strict=True):
             tiles[i] = tile

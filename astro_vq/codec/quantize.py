@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from astro_vq.codec.brief import is_short, pack_step, read_step, short_step
 from astro_vq.codec.bytestream import ByteReader, encode_varint, sized, unzigzag, zigzag
 from astro_vq.codec.counted import count_cells, middle_of_cells
 from astro_vq.codec.exceptions import Exceptions
@@ -32,13 +33,14 @@ from astro_vq.codec.remainders import decode_remainders, encode_remainders
 from astro_vq.errors import FormatError
 
 IDENTITY, STEP, SCALE, RATIO, ORDERED, SPLIT, PALETTE, LOOP, HIDDEN, PLACED = range(10)
-FLOORED, COUNTED, DITHERED, GRAINED = range(10, 14)
+FLOORED, COUNTED, DITHERED, GRAINED, SHORT_SCALE, SHORT_LOOP = range(10, 16)
 _OF_INTEGERS = (IDENTITY, STEP, COUNTED)
 IN_TWO_PARTS = (SPLIT, GRAINED)
 """Mappings of which a part is stored beside the indices."""
 
 _ON_A_GRID = (HIDDEN, DITHERED)  # what indices mean depends on the place of the pixel
-_MAY_BE_FLOORED = (SCALE, RATIO, LOOP, HIDDEN)
+_MAY_BE_FLOORED = (SCALE, RATIO, LOOP, HIDDEN, SHORT_SCALE, SHORT_LOOP)
+_PARTS = 32  # of a step, in which short forms have their offset
 _INDEX_LIMIT = 2.0**52  # float64 counts exactly that far
 _NEAR = 2.0**26  # indices further from the middle are exceptions where they are few
 _FEW = 0.01
@@ -70,7 +72,8 @@ class Mapping:
         place; `FLOORED` comes before another mapping of floats, whose values below 0 are 0;
         `COUNTED` the floor, or the middle of a cell of `step` integers above it; `DITHERED`
         ``(index + dither) * step``; `GRAINED` the number of a float among those that a grain
-        leaves, without its lowest bits.
+        leaves, without its lowest bits; `SHORT_SCALE` and `SHORT_LOOP` are shorter ways to
+        write `SCALE` and `LOOP`.
     step : float
         See `kind`.
     offset : float
@@ -152,9 +155,11 @@ class Mapping:
 
     def to_bytes(self) -> bytes:
         """Return the mapping as bytes."""
-        out = bytes([self.kind])
-        if self.floor is not None and self.kind != COUNTED:
-            out = bytes([FLOORED, self.kind])
+        floored = bytes([FLOORED]) if self.floor is not None and self.kind != COUNTED else b""
+        short = self._short_form()
+        if short:
+            return floored + short
+        out = floored + bytes([self.kind])
         if self.kind == COUNTED:
             return out + encode_varint(zigzag(self.floor or 0)) + encode_varint(int(self.step))
         if self.kind == GRAINED:
@@ -174,6 +179,18 @@ class Mapping:
         if self.kind == PALETTE:
             return out + sized(self.palette)
         return out
+
+    def _short_form(self) -> bytes:
+        """Return the mapping in few bytes, b'' if it has no such form."""
+        if self.kind not in (SCALE, LOOP) or not is_short(self.step):
+            return b""
+        parts = np.rint(self.offset / self.step * _PARTS)
+        if self.kind == LOOP:
+            head = bytes([SHORT_LOOP]) + pack_step(self.step) + encode_varint(self.stride)
+            return head if self.offset == 0 else b""
+        if self.stride != 1 or abs(parts) > 127 or parts * self.step / _PARTS != self.offset:
+            return b""
+        return bytes([SHORT_SCALE]) + pack_step(self.step) + struct.pack("<b", int(parts))
 
     @classmethod
     def read(cls, reader: ByteReader) -> "Mapping":
@@ -224,6 +241,13 @@ class Mapping:
             if step < 3 or step % 2 == 0:
                 raise FormatError("damaged pixel stream: cells of an impossible width")
             return cls(kind, step, floor=floor)
+        if kind == SHORT_SCALE:
+            step = read_step(reader)
+            (parts,) = struct.unpack("<b", reader.take(1))
+            return cls(SCALE, step, parts * step / _PARTS)
+        if kind == SHORT_LOOP:
+            step = read_step(reader)
+            return cls(LOOP, step, stride=max(1, reader.varint(_LARGEST_LOOP)))
         if kind == GRAINED:
             grain = unzigzag(reader.varint(2 * LARGEST_GRAIN))
             return cls(kind, grain=grain, bits=reader.varint(MOST_BITS))
@@ -284,6 +308,7 @@ def default_mapping(
             step -= unit
     if not np.isfinite(step):
         step = np.finfo(np.float64).max
+    step = short_step(float(step))
     if dither is not None:
         return Mapping(DITHERED, step, seed=dither)
     if floor is not None:  # index 0 for the floor alone, the others for cells above it

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from astro_vq.codec.brief import short_step
 from astro_vq.codec.find_steps import find_lattice
 from astro_vq.codec.grained import find_grain, plain_bits_of, to_numbers
 from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid
+from astro_vq.codec.phases import PHASES, best_phase
 from astro_vq.codec.planes import Plane
 from astro_vq.codec.quantize import (
     GRAINED,
@@ -29,6 +31,7 @@ _FEW_LEVELS = 0.5  # distinct values per pixel
 _LOOP_BOUND = 0.3  # of the noise sigma: at finer bounds a loop has nothing to win
 _LIKELY_LOOP_BOUND = 0.7
 _LOOP_STRIDE = 15
+_PHASE_BOUND = 0.4
 _LOOP_SLACK = 0.01
 _USUAL = 0.99999
 _LARGEST_PALETTE = 1 << 17
@@ -78,6 +81,8 @@ def candidate_mappings(
             mappings = [split, *mappings] if thorough else [split]
         mappings += _grained_mappings(tiles)
     if values.dtype.kind == "f" and bound:
+        if floor is None and bound > _PHASE_BOUND * _noise(tiles):
+            mappings += _moved_mappings(values, mappings[0])
         mappings += _lattice_mappings(values, bound, _noise(tiles))
     lowest = _LOOP_BOUND if thorough else _LIKELY_LOOP_BOUND
     if values.dtype.kind == "f" and bound > lowest * _noise(tiles):
@@ -154,6 +159,14 @@ def _lattice_mappings(values: Values, bound: float, sigma: float) -> list[Mappin
     return [Mapping(SCALE, together * step, zero + (together - 1) / 2 * step)]
 
 
+def _moved_mappings(values: Values, usual: Mapping) -> list[Mapping]:
+    """Return the mapping whose bins begin where the sky falls into as few as possible."""
+    phase = best_phase(values[np.isfinite(values)].astype(np.float64), usual.step)
+    if not phase:
+        return []
+    return [dataclasses.replace(usual, offset=phase * usual.step / PHASES)]
+
+
 def _grained_mappings(tiles: list[Values]) -> list[Mapping]:
     """Return the mapping to multiples of a power of two, if most floats are some."""
     finite = [np.where(np.isfinite(tile), tile, tile.dtype.type(0)) for tile in tiles]
@@ -174,7 +187,7 @@ def _loop_mapping(values: Values, bound: float) -> Mapping | None:
         rounding = float(np.spacing((usual + bound).astype(values.dtype)))
     if not rounding < _LOOP_SLACK * bound:
         return None
-    step = 2 * (bound - rounding) * (1 - 1e-8) / _LOOP_STRIDE
+    step = short_step(2 * (bound - rounding) * (1 - 1e-8) / _LOOP_STRIDE)
     return Mapping(LOOP, step, stride=_LOOP_STRIDE)
 
 

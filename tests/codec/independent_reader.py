@@ -2,7 +2,7 @@
 
 Slow and plain: integers of Python, one pixel after the other. It shares no code with the package;
 of this it takes the data file that is part of the format. Coders 0, 1, 3, 4, 7 and 9, mappings 0
-to 4, 6, 7, and 9 to 13 (of these 10 not before 8, nor 9 for it).
+to 4, 6, 7, and 9 to 15 (of these 10 not before 8, nor 9 for it).
 """
 
 import re
@@ -86,6 +86,10 @@ class Bytes:
         return self.take(self.varint())
 
 
+def varint(n: int) -> bytes:
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
+
+
 def inflate(data: bytes) -> bytes:
     return zlib.decompress(data, -15)
 
@@ -119,6 +123,11 @@ def read_mapping(s: Bytes, image: Mapping | None = None) -> Mapping:
         return read_mapping(s)._replace(floor=0)
     if kind == 11:
         return Mapping(kind, floor=s.signed(), k=s.varint())
+    if kind == 14:
+        step, j = struct.unpack("<fb", s.take(5))
+        return Mapping(2, step, j * step / 32)
+    if kind == 15:
+        return Mapping(7, struct.unpack("<f", s.take(4))[0], k=s.varint())
     if kind == 13:
         return Mapping(kind, offset=s.signed(), k=s.varint())
     if kind == 12:
@@ -268,6 +277,10 @@ def read_shared(data: bytes) -> Shared:
 def read_tile(stream: bytes, shape: tuple[int, int], dtype: str, shared: Shared) -> np.ndarray:
     """Return the stored values of a tile."""
     coder, body, size = stream[0], stream[1:], shape[0] * shape[1]
+    if coder >= 32:
+        s = Bytes(body)
+        centre, code = s.varint(), s.rest()
+        coder, body = coder - 32, b"\0\0" + varint(centre) + varint(len(code)) + code
     little = np.dtype(dtype).newbyteorder("<")
     if coder == 0:
         return np.frombuffer(body, little, size).reshape(shape).astype(dtype)

@@ -80,19 +80,23 @@ def test_any_float_keeps_the_bound_and_zeros_stay(dtype, data):
     np.testing.assert_array_equal(found == 0, values == 0)
 
 
-@pytest.mark.parametrize("level", [0.1, -0.15])
-def test_a_faint_level_below_a_step_is_biased_without_dither_and_not_with_it(level):
-    # steps of 1; noise of a tenth hides nothing, so plain rounding gives 0 nearly everywhere
-    rng = np.random.default_rng(8)
-    image = rng.normal(level, 0.1, (128, 128)).astype(np.float32)
-    true = float(image.mean(dtype=float))
+@pytest.mark.parametrize("level", [0.1, 0.3])
+def test_a_faint_level_below_a_step_is_lost_without_dither_and_not_with_it(level):
+    # steps of 1, noise of a twentieth: plain rounding sees neither the noise nor the level
+    image = np.random.default_rng(8).normal(5, 0.05, (128, 128)).astype(np.float32)
+    image[:, 64:] += np.float32(level)
+
+    def step_of(values):
+        return float(values[:, 64:].mean(dtype=float) - values[:, :64].mean(dtype=float))
+
     plain_file, _ = compressed(image, max_error=0.5)
     with astro_vq.open(plain_file) as opened:
-        plain = float(opened.data.mean(dtype=float)) - true
-    soft = float(dithered(image, 0.5, 11).mean(dtype=float)) - true
-    expected = 12**-0.5 / 128  # error of the mean of uniform errors
+        plain = step_of(opened.data) - step_of(image)
+    soft = step_of(dithered(image, 0.5, 11)) - step_of(image)
+    expected = (2 / 12) ** 0.5 / (128 * 64) ** 0.5  # of two means of uniform errors
     assert abs(soft) < 4 * expected
-    assert abs(plain) > 15 * expected
+    assert plain < -0.8 * level
+    assert 0.8 * level > 15 * expected
 
 
 def test_exposures_that_are_stacked_average_to_the_level_at_each_pixel():
