@@ -149,12 +149,17 @@ class Mapping:
         if self == image:
             return b"\0"
         if image is not None and self == image.at(self.place):
-            row, column = self.place or (0, 0)
-            return bytes([1, PLACED]) + encode_varint(row) + encode_varint(column)
+            return b"\1" + self._place_alone()
         return b"\1" + self.to_bytes()
 
+    def _place_alone(self) -> bytes:
+        row, column = self.place or (0, 0)
+        return bytes([PLACED]) + encode_varint(row) + encode_varint(column)
+
     def to_bytes(self) -> bytes:
-        """Return the mapping as bytes."""
+        """Return the mapping as bytes; a grid at a place is taken to be that of the image."""
+        if self.kind == HIDDEN and self.place is not None:
+            return self._place_alone()
         floored = bytes([FLOORED]) if self.floor is not None and self.kind != COUNTED else b""
         short = self._short_form()
         if short:
