@@ -31,7 +31,7 @@ _SEEN_PIXELS = 600_000
 _FAST = 2
 _WIDER = 0.97
 _SMALL_PIXELS = 2**16
-_FEWEST_PIXELS = 4096  # images smaller than this go without side information
+_FEWEST_PIXELS = 256  # images smaller than this go without side information
 
 Placed = tuple[npt.NDArray[Any], tuple[int, int] | None]
 """A tile, and where it begins on the grid of its image."""
@@ -68,10 +68,11 @@ def fit_side_information(
     choices = [_fit_mapping(placed, mapping, spec, effort) for mapping in mappings]
     if sum(tile.size for tile in tiles) <= _SMALL_PIXELS:  # what is fitted may not pay
         choices += [dataclasses.replace(c, mixing=b"") for c in choices if c.mixing]
-    if len(choices) == 1 and not exact_floats:
-        return choices[0]
-    if exact_floats:
+        choices.append(Shared())
+    elif exact_floats:
         choices.append(Shared())  # where nothing but plain coders serves, nothing is stored
+    if len(choices) == 1:
+        return choices[0]
     sample = [placed[i] for i in sorted({0, len(tiles) // 3, len(tiles) // 2, len(tiles) - 1})]
     share = sum(tile.size for tile in tiles) / max(sum(tile.size for tile, _ in sample), 1)
     sizes = [
@@ -89,7 +90,9 @@ def _pace(effort: int) -> int:
 def _trial_size(placed: Sequence[Placed], shared: Shared, spec: Spec, effort: int) -> int:
     """Return how many bytes sample tiles take under a choice of side information."""
     tiles = [tile for tile, _ in placed]
-    mapping = shared.mapping or default_mapping(tiles[0], spec.bound, floor=spec.floor)
+    mapping = shared.mapping or default_mapping(
+        tiles[0], spec.bound, floor=spec.floor, dither=spec.dither
+    )
     mappings = [mapping.at(place) for _, place in placed]
     quantized = [
         quantize_tile(tile, spec.bound, own, blank=spec.blank)
