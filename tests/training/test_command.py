@@ -21,6 +21,7 @@ SMALL = {
     "--codes": 8,
     "--batch-size": 4,
     "--threads": 1,
+    "--log-every": 4,
 }
 
 

@@ -117,7 +117,7 @@ def test_a_run_writes_everything(options, tmp_path, with_plots):
 
 
 def test_a_model_learns_to_do_better_than_the_sky_level(options, tmp_path):
-    more = {"steps": 300, "learning_rate": 1e-2, "hidden_channels": 8, "codes": 32}
+    more = {"steps": 150, "learning_rate": 1e-2, "hidden_channels": 8, "codes": 32}
     result = train(options | more, tmp_path / "run")
     sky, model = result.validation.sky, result.validation.terms
     assert model["mse"] < 0.6 * sky["mse"]
