@@ -14,6 +14,7 @@ apart (`--only-steps`), the two likelihoods in turn, with and without masked pix
 """
 
 import argparse
+import itertools
 import json
 import math
 import platform
@@ -26,6 +27,8 @@ import numpy as np
 import torch
 from astro_vq.data_recipes.profiles import FWHM_TO_SIGMA, PointSpread
 from astro_vq.data_recipes.simulated import write_simulated_fits
+from astro_vq.data_recipes.sky_header import truth_table
+from astro_vq.data_recipes.sky_model import TRUTH_DTYPE, source_stamp
 from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 from step_cost import LAG, SIDE, measure_step, smooth_covariance
@@ -71,7 +74,8 @@ def write_frames(
     """Write simulated frames, with stars and galaxies or without."""
     folder.mkdir(parents=True)
     for number in range(count):
-        stars = round(settings.density * FRAME**2 / 2500) if sources else 0
+        count = round(settings.density * FRAME**2 / 2500) if sources else 0
+        stars = 0 if settings.brightest else count
         path = folder / f"frame{number}.fits"
         write_simulated_fits(
             path,
@@ -80,11 +84,14 @@ def write_frames(
             psf_fwhm=settings.psf,
             noise_correlation_fwhm=settings.fwhm,
             cosmic_rays=0,
+            with_truth=not settings.brightest,
             n_stars=stars,
             n_galaxies=stars // 2,
         )
         if settings.background:
             add_background(path, settings, seed + number)
+        if settings.brightest:
+            add_faint_stars(path, settings, count, seed + number)
 
 
 def add_background(path: Path, settings: argparse.Namespace, seed: int) -> None:
@@ -97,6 +104,26 @@ def add_background(path: Path, settings: argparse.Namespace, seed: int) -> None:
         file[0].data = (image + scale * smooth).astype(image.dtype)
 
 
+def add_faint_stars(path: Path, settings: argparse.Namespace, count: int, seed: int) -> None:
+    """Add stars up to a signal to noise (that of a matched filter in white noise) to a frame."""
+    rng = np.random.default_rng([seed, 2])
+    truth = np.zeros(count, dtype=TRUTH_DTYPE)
+    for name in TRUTH_DTYPE.names[4:]:
+        truth[name] = np.nan
+    truth["type"] = "star"
+    truth["x"], truth["y"] = rng.uniform(0, FRAME - 1, (2, count))
+    unit = SKY_SIGMA * math.sqrt(4 * math.pi) * settings.psf * FWHM_TO_SIGMA
+    truth["flux"] = unit * np.exp(rng.uniform(math.log(3), math.log(settings.brightest), count))
+    psf = PointSpread(settings.psf, "moffat", 3.0)
+    light = np.zeros((FRAME + 100, FRAME + 100))
+    for star in truth:
+        stamp, row, column = source_stamp(star, psf, 20)
+        light[row + 50 : row + 91, column + 50 : column + 91] += stamp
+    with fits.open(path, mode="update") as file:
+        file[0].data = (file[0].data + light[50:-50, 50:-50]).astype(np.float32)
+        file.append(truth_table(truth))
+
+
 @torch.no_grad()
 def true_nll(loaded: LoadedModel, data: EvaluationData, truth: MultivariateNormal) -> list[float]:
     """Return the negative log-likelihood of each cutout under a covariance."""
@@ -105,6 +132,38 @@ def true_nll(loaded: LoadedModel, data: EvaluationData, truth: MultivariateNorma
         mean = loaded.model.likelihood.mean(parameters_of(loaded.model, batch.pixels))
         values += (-truth.log_prob(batch.pixels, truth(mean), batch.mask)).tolist()
     return values
+
+
+@torch.no_grad()
+def cost_of_nothing(data: EvaluationData, truth: MultivariateNormal) -> list[dict[str, float]]:
+    """Return what an empty image costs by the brightest pixel of a cutout, network units.
+
+    Squared residuals by pixel, as they are and in units of the true covariance: where these are
+    not above one, correlated noise explains what is in the cutout, and nothing is to be learnt.
+    """
+    rows = []
+    for batch, _ in data.cutouts:
+        zero = truth(torch.zeros_like(batch.pixels))
+        best = truth.log_prob(torch.zeros_like(batch.pixels), zero, batch.mask)
+        white = 2 * (best - truth.log_prob(batch.pixels, zero, batch.mask))
+        count = batch.mask.flatten(1).sum(1)
+        rows.append(
+            torch.stack(
+                [
+                    batch.pixels.amax((1, 2, 3)),
+                    batch.pixels.square().sum((1, 2, 3)) / count,
+                    white / count,
+                ]
+            )
+        )
+    peak, plain, white = torch.cat(rows, dim=1)
+    parts = []
+    for low, high in itertools.pairwise((0.0, 2.5, 4.0, 5.5, 7.0, math.inf)):
+        inside = (peak >= low) & (peak < high)
+        if inside.any():
+            squares = {"plain": float(plain[inside].mean()), "white": float(white[inside].mean())}
+            parts.append({"peak_from": low, "number": int(inside.sum()), **squares})
+    return parts
 
 
 def fit(
@@ -160,6 +219,7 @@ def simulated(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "likelihood_lag": arguments.lag,
         "psf_fwhm": arguments.psf,
         "lag_one_of_true_noise": neighbour_correlation(measured[0]),
+        "empty_image": cost_of_nothing(data, truth),
         "frames": {n: compare_with_truth(None, frames, kind) for n, kind in kinds.items()},
         "runs": [],
     }
@@ -236,6 +296,7 @@ def main() -> None:
     parser.add_argument("--lag", type=int, default=LAG, help="of the covariance, pixels")
     parser.add_argument("--psf", type=float, default=3.0, help="FWHM of stars, pixels")
     parser.add_argument("--density", type=float, default=1.0, help="of simulated sources")
+    parser.add_argument("--brightest", type=float, help="stars only, of S/N from 3 to this")
     parser.add_argument("--test-frames", type=int, default=4, help="simulated frames to judge on")
     parser.add_argument("--repeat", type=int, default=20, help="steps timed for each likelihood")
     parser.add_argument("--json", type=Path, help="file to write all figures to")
@@ -255,6 +316,7 @@ def main() -> None:
         "width": arguments.width,
         "side": arguments.side,
         "density": arguments.density,
+        "brightest": arguments.brightest,
     }
     with tempfile.TemporaryDirectory() as folder:
         if arguments.only_steps:

@@ -298,6 +298,16 @@ def execute(name: str, recipe: Recipe, arguments: argparse.Namespace) -> dict[st
     }
 
 
+def write_figures(path: Path, figures: dict[str, Any]) -> None:
+    """Write figures, a line for each run; runs of other configurations in the file are kept."""
+    new = [(run["run"], run["config"]) for run in figures["runs"]]
+    old = json.loads(path.read_text())["runs"] if path.exists() else []
+    runs = [run for run in old if (run["run"], run["config"]) not in new] + figures["runs"]
+    head = json.dumps({name: value for name, value in figures.items() if name != "runs"})
+    lines = ",\n".join(json.dumps(run) for run in runs)
+    path.write_text(f'{head[:-1]}, "runs": [\n{lines}\n]}}\n')
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -315,7 +325,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where to save each epoch")
     parser.add_argument("--resume", action="store_true", help="continue from --folder")
-    parser.add_argument("--json", type=Path, help="file to write all figures to")
+    parser.add_argument(
+        "--json", type=Path, help="file to write figures to, beside those of other runs in it"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # gradients through saturated units: denormals halve the speed
@@ -332,7 +344,7 @@ def main() -> None:
             figures["runs"].append(execute(name, recipe, arguments))
             print(json.dumps({k: v for k, v in figures["runs"][-1].items() if k != "curve"}))
             if arguments.json:
-                arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+                write_figures(arguments.json, figures)
 
 
 if __name__ == "__main__":
