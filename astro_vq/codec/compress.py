@@ -34,7 +34,7 @@ def compress(
     max_error: str | float | None = None,
     tokens: bool = True,
     effort: int = 5,
-    tile_size: int = 256,
+    tile_size: int | None = None,
     embed_model: bool = False,
     device: str = "auto",
     overwrite: bool = False,
@@ -68,8 +68,9 @@ def compress(
         Store the model's tokens beside the pixels.
     effort : int
         1 (fast) to 9 (small).
-    tile_size : int
-        Side of a tile in pixels: a multiple of 8.
+    tile_size : int, optional
+        Side of a tile in pixels: a multiple of 8. By default 256, or 512 where the bound is so
+        wide (three times the noise) that tiles would hold next to nothing.
     embed_model : bool
         Put the model into the file.
     device : str
@@ -197,7 +198,7 @@ def _check_bands(model: "WindowedModel", headers: dict[int, ImageHeader], label:
 
 
 def _check_options(
-    request: Request, *, tokens: bool, embed_model: bool, effort: int, size: int
+    request: Request, *, tokens: bool, embed_model: bool, effort: int, size: int | None
 ) -> None:
     if request.fidelity == "tokens" and not tokens:
         raise ValueError("fidelity 'tokens' without tokens would store nothing")
@@ -205,5 +206,5 @@ def _check_options(
         raise ValueError("without tokens there is no model to embed")
     if effort not in range(1, 10):
         raise ValueError(f"effort must be 1 to 9, got {effort}")
-    if not 16 <= size <= 2048 or size % 8:
+    if size is not None and (not 16 <= size <= 2048 or size % 8):
         raise ValueError(f"tile_size must be a multiple of 8 from 16 to 2048, got {size}")

@@ -51,7 +51,7 @@ class Compression:
         headers: dict[int, ImageHeader],
         *,
         effort: int,
-        tile_size: int,
+        tile_size: int | None,
         embed_model: bool,
     ) -> None:
         """Write the whole container."""

@@ -20,6 +20,8 @@ LARGEST_DITHER = 2**32 - 1
 
 _SAMPLED_PIXELS = 2**22
 _SCALING_PIXELS = 2**20
+_GLANCE_PIXELS = 2**18
+_COARSE_SIGMAS = 3.0
 _ROUNDING = 1 - 2.0**-40
 """Taken off a bound that is converted by BSCALE, so that rounding cannot exceed it."""
 
@@ -256,10 +258,22 @@ def _bounded(info: ImageHeader, bound: float, sigma: float | None, request: Requ
     return Plan("max-error", bound, stored, sigma, note, floor=floor)
 
 
-def measure_noise(image: StoredPixels, info: ImageHeader, grid: TileGrid) -> float:
+def measure_noise(
+    image: StoredPixels, info: ImageHeader, grid: TileGrid, pixels: int = _SAMPLED_PIXELS
+) -> float:
     """Return the noise of an image by `pixel_noise` of tiles spread over it; 0 if there is none."""
-    tiles = [info.to_physical(tile) for tile in sample_tiles(image, grid, _SAMPLED_PIXELS)]
+    tiles = [info.to_physical(tile) for tile in sample_tiles(image, grid, pixels)]
     return float(pixel_noise([tile for tile in tiles if tile.size]))
+
+
+def is_coarse(image: StoredPixels, info: ImageHeader, grid: TileGrid, plan: Plan) -> bool:
+    """Whether a bound is so wide that little is left to store."""
+    if plan.fidelity != "max-error":
+        return False
+    sigma = plan.sigma
+    if sigma is None:
+        sigma = measure_noise(image, info, grid, _GLANCE_PIXELS)
+    return plan.bound >= _COARSE_SIGMAS * sigma > 0
 
 
 def sample_tiles(image: StoredPixels, grid: TileGrid, pixels: int) -> list[NDArray[Any]]:
