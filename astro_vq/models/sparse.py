@@ -32,7 +32,7 @@ class SparseVQ(Model):
 
     A token is a code and a gain. A position of the token map (4 x 4 pixels) has any number of
     them, most often none: ``indices[:, 2 k]`` is 0 or ``1 + level * (codes + STAR_CODES) + code``
-    of token k, ``indices[:, 2 k + 1]`` is 0 or 64 and the index of its gain with its sign. The
+    of token k, ``indices[:, 2 k + 1]`` is 0 or 256 and the index of its gain with its sign. The
     encoder is a matching pursuit with these codes: it chooses on what is left each time, so that
     any number of tokens decodes to an image, and every further one brings it nearer. Decoding is
     linear in sigma.

@@ -23,7 +23,7 @@ MEASURED = 3
 """Level from which on overlaps and noise are taken to be those of the level before."""
 
 _FIRST = 64  # learnt codes that a cell is looked through with before a full search
-_FLUX_WEIGHT = 4.0  # of what an aperture sees, in that of all pixels together
+_FLUX_WEIGHT = 2.0  # of what an aperture sees, in that of all pixels together
 _LEAST_SPECTRUM = 0.02  # of the noise, in that of white noise
 
 
