@@ -121,7 +121,7 @@ class ImageEncoder:
         self._effort = effort
         self._tile_size = tile_size
 
-    def encode(self, image: SourceImage, info: ImageHeader, where: str) -> EncodedImage:
+    def encode(self, image: SourceImage, info: ImageHeader, index: int, where: str) -> EncodedImage:
         """Add one image.
 
         Parameters
@@ -130,6 +130,8 @@ class ImageEncoder:
             The image; also one without any pixel.
         info : ImageHeader
             What its header says.
+        index : int
+            Number of the HDU.
         where : str
             File and HDU, for messages.
 
@@ -145,7 +147,7 @@ class ImageEncoder:
             self._writer.add_header(own, header.cards)
             plan = Plan("lossless")
             return EncodedImage(plan, 0, 0, 0, 0, _details(plan, grid, None))
-        plan = plan_image(image, info, grid, self._request)
+        plan = plan_image(image, info, grid, self._request.of_hdu(index, info.name))
         sampled = grid
         if self._tile_size is None and is_coarse(image, info, grid, plan):
             grid = TileGrid.for_shape(info.shape, _COARSE_TILES * _TILE)

@@ -1,6 +1,7 @@
 """What is promised for each image: its fidelity and its bound, asked for or by default."""
 
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -110,8 +111,9 @@ class Request(NamedTuple):
         Bound of lossy images.
     tokens : TokenChoice
         How many tokens.
-    non_negative : bool
-        Whether lossy images must not become negative.
+    non_negative : bool or tuple of int and str
+        Whether lossy images must not become negative: all, none, or HDUs of these numbers and
+        names.
     dither : int or None
         Seed from which that of each lossy image of floats is made; None for no dither.
     """
@@ -119,7 +121,7 @@ class Request(NamedTuple):
     fidelity: Fidelity | None
     max_error: MaxError
     tokens: TokenChoice = TokenChoice()
-    non_negative: bool = False
+    non_negative: bool | tuple[int | str, ...] = False
     dither: int | None = None
 
     @classmethod
@@ -139,7 +141,9 @@ class Request(NamedTuple):
             raise ValueError(f"max_error goes with fidelity 'max-error', not with {fidelity!r}")
         return cls("max-error", MaxError.parse(max_error))
 
-    def quantized(self, *, non_negative: bool, dither: int | None) -> "Request":
+    def quantized(
+        self, *, non_negative: bool | Collection[int | str], dither: int | None
+    ) -> "Request":
         """Return the request with what is asked of quantised pixels.
 
         Raises
@@ -158,7 +162,19 @@ class Request(NamedTuple):
             )
         if dither is not None and not 0 <= dither <= LARGEST_DITHER:
             raise ValueError(f"dither is a seed from 0 to {LARGEST_DITHER}, got {dither}")
-        return self._replace(non_negative=non_negative, dither=dither)
+        named = non_negative if isinstance(non_negative, bool) else tuple(non_negative)
+        return self._replace(non_negative=named, dither=dither)
+
+    def of_hdu(self, index: int, name: str) -> "Request":
+        """Return what is asked of one HDU."""
+        if isinstance(self.non_negative, bool):
+            return self
+        return self._replace(non_negative=any(is_hdu(h, index, name) for h in self.non_negative))
+
+
+def is_hdu(asked: int | str, index: int, name: str) -> bool:
+    """Whether an HDU is the one of a number or name (in upper or lower case)."""
+    return asked == index if isinstance(asked, int) else asked.strip().upper() == name.upper()
 
 
 class Plan(NamedTuple):

@@ -168,6 +168,32 @@ def test_images_whose_zero_is_no_limit_are_kept_lossless():
     assert "lossless" in result.notes[0]
 
 
+def test_one_of_several_hdus_may_be_named(tmp_path):
+    science, weight = weights() - np.float32(3), weights()
+    path = tmp_path / "coadd.fits"
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(science, name="SCI"),
+        fits.ImageHDU(weight, name="WGT"),
+    ]
+    fits.HDUList(hdus).writeto(path)
+    with pytest.raises(DataError, match=r"HDU 1 \(SCI\)"):
+        astro_vq.compress(path, tokens=False, max_error=0.05, non_negative=True)
+    for named in (["wgt"], [2]):
+        target = tmp_path / "out.avq"
+        result = astro_vq.compress(
+            path, target, tokens=False, max_error=0.05, non_negative=named, overwrite=True
+        )
+        assert [hdu.get("non_negative") for hdu in result.hdus] == [None, None, True]
+    with astro_vq.open(target) as opened:
+        check(weight, opened[2].data, 0.05)
+        assert np.nanmin(opened[1].data) < 0
+    with pytest.raises(
+        DataError, match=r"no image HDU 'VAR' .* there are: 0, 1 \(SCI\), 2 \(WGT\)"
+    ):
+        astro_vq.compress(path, target, tokens=False, non_negative=["VAR"], overwrite=True)
+
+
 def test_negative_pixels_are_refused_with_file_hdu_and_remedy(tmp_path):
     image = weights()
     image[70, 3] = -0.25
