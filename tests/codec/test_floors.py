@@ -16,6 +16,7 @@ from astro_vq.codec.floors import stored_floor
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles, fit_shared
 from astro_vq.codec.quantize import (
+    COUNTED,
     LOOP,
     SCALE,
     Mapping,
@@ -23,7 +24,7 @@ from astro_vq.codec.quantize import (
     quantize_tile,
     restore_tile,
 )
-from astro_vq.errors import DataError
+from astro_vq.errors import DataError, FormatError
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)
 BOUNDS = st.sampled_from([1e-30, 1e-3, 0.1, 0.3, 1.0, 7.5, 1e4, 1e30])
@@ -96,6 +97,14 @@ def test_cells_of_integers_have_the_documented_middles():
     assert cells[:12].tolist() == [0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3]
     assert middle_of_cells(cells, 5, -128, "int8")[:7].tolist() == [-128] + 5 * [-125] + [-120]
     assert middle_of_cells(np.array([51, 52, 10**9]), 5, -128, "int8").tolist() == [125, 127, 127]
+
+
+def test_a_floor_that_the_type_does_not_have_is_an_error():
+    mapping = Mapping(COUNTED, 5, floor=-3)
+    tile = quantize_tile(np.zeros((2, 2), np.int8), 2, mapping)
+    for dtype in ("uint8", "uint64", "float32"):
+        with pytest.raises(FormatError):
+            restore_tile(tile, mapping, dtype)
 
 
 def test_zeros_cost_no_exceptions():
