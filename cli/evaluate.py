@@ -42,8 +42,8 @@ HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
 @click.option(
     "--weights",
     metavar="NAME",
-    help="Weight maps, as in training: an extension (WHT), or a file beside each image "
-    "('*.weight.fits'); for models of --likelihood-scale given.",
+    help="Weight maps, as in training: an extension (WHT), or a file beside each image, with an "
+    "asterisk for its name; for models of --likelihood-scale given.",
 )
 @click.option(
     "--weight-kind",

@@ -46,9 +46,9 @@ HELP = {
     "the noise is measured on sky pixels of the training images. With --likelihood-covariance "
     "full: the matrix between all pixels of a cutout; EXTNAME may say CHOLESKY or PRECISION.",
     "weights": "Weight maps of the images: the name of an extension of each file (WHT), or of a "
-    "file beside it with * for the image's name ('*.weight.fits'); of HDF5 stacks another data "
-    "set. Pixels whose weight is not positive do not count; --likelihood-scale given takes the "
-    "noise of each pixel from them.",
+    "file beside it, with an asterisk for the image's name; of HDF5 stacks another data set. "
+    "Pixels whose weight is not positive do not count; --likelihood-scale given takes the noise "
+    "of each pixel from them.",
     "weight_kind": "What weight maps hold, in the unit of the image: inverse variances; relative "
     "ones, which are scaled to the noise of the sky; variances; or standard deviations.",
     "steps": "Optimiser steps. Without --steps and --time-budget: 10000.",

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from astro_vq.plotting import COLOURS
 
@@ -76,34 +77,39 @@ def draw_fluxes(figures: list[dict[str, Any]]) -> Figure:
 
 
 def _draw_set_up(axes: Axes, found: dict[str, Any]) -> None:
-    names = list(dict.fromkeys(run["variant"] for run in found["runs"]))
-    lows = [part["low"] for part in found["frames"][found["kind"]]["bins"]]
+    names, kind = found["drawn"], found["kind"]
+    lows = [part["low"] for part in found["frames"][kind]["bins"]]
+    is_share = found.get("shown") == "found"
     for number, name in enumerate(names):
-        colour = COLOURS[number]
         for run in (run for run in found["runs"] if run["variant"] == name):
-            bins = run[found["kind"]]["bins"]
+            bins = run[kind]["bins"]
             shift = 0.2 * (number - (len(names) - 1) / 2) + 0.05 * run["seed"]
             axes.errorbar(
                 [lows.index(part["low"]) + shift for part in bins],
-                [part["bias"] for part in bins],
-                yerr=[part["scatter"] for part in bins],
+                [part["found" if is_share else "bias"] for part in bins],
+                yerr=None if is_share else [part["scatter"] for part in bins],
                 fmt="o",
                 ms=3.5,
                 lw=1,
-                color=colour,
+                color=COLOURS[number],
                 label=name if run["seed"] == 0 else None,
             )
-    axes.axhline(0, color="0.6", linewidth=0.8)
     ends = [*lows[1:], None]
     ticks = [
         f"{low:g}-{end:g}" if end else f"> {low:g}" for low, end in zip(lows, ends, strict=True)
     ]
     axes.set_xticks(range(len(lows)), ticks, fontsize="small")
-    axes.set_yscale("symlog", linthresh=LINEAR_ERRORS, linscale=1.5)
     axes.set_xlabel("significance of the source")
-    axes.set_ylabel("flux less truth, errors")
     axes.set_title(found["title"], fontsize="medium")
-    axes.legend(fontsize="small")
+    if is_share:
+        axes.set_ylim(0, 1)
+        axes.set_ylabel("found at 1 % false alarms")
+    else:
+        axes.axhline(0, color="0.6", linewidth=0.8)
+        axes.set_yscale("symlog", linthresh=LINEAR_ERRORS, linscale=1.5)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_ylabel("flux less truth, errors")
+    axes.legend(fontsize="small", loc="upper left" if is_share else "lower left")
 
 
 def main() -> None:
