@@ -30,7 +30,10 @@ _FITTED_PIXELS = (40_000, 100_000, 200_000)
 _SEEN_PIXELS = 600_000
 _FAST = 2
 _WIDER = 0.97
-_SMALL_PIXELS = 2**16
+_CAREFUL = 5  # from this effort on small images get trials of their own
+_SMALL_PIXELS = 2**14
+_FEW_BYTES = 4096
+_USUAL_FEWEST = 4096
 _FEWEST_PIXELS = 256  # images smaller than this go without side information
 
 Placed = tuple[npt.NDArray[Any], tuple[int, int] | None]
@@ -45,7 +48,9 @@ def fit_side_information(
     places: Sequence[tuple[int, int]] = (),
 ) -> Shared:
     """Return mapping, predictor weights and statistics fitted to sample tiles of an HDU."""
-    if sum(tile.size for tile in tiles) < _FEWEST_PIXELS:
+    pixels = sum(tile.size for tile in tiles)
+    small = pixels <= _SMALL_PIXELS and effort >= _CAREFUL  # what is fitted may not pay
+    if pixels < (_FEWEST_PIXELS if small else _USUAL_FEWEST):
         return Shared()
     where: Sequence[tuple[int, int] | None] = places or [None] * len(tiles)
     placed = list(zip(tiles, where, strict=True))
@@ -66,20 +71,22 @@ def fit_side_information(
             mappings = mappings[:1]  # exact, and yet no finer than the bound asks for
     exact_floats = spec.bound == 0 and tiles[0].dtype.kind == "f"
     choices = [_fit_mapping(placed, mapping, spec, effort) for mapping in mappings]
-    if sum(tile.size for tile in tiles) <= _SMALL_PIXELS:  # what is fitted may not pay
-        choices += [dataclasses.replace(c, mixing=b"") for c in choices if c.mixing]
-        choices.append(Shared())
-    elif exact_floats:
+    if small or exact_floats:
         choices.append(Shared())  # where nothing but plain coders serves, nothing is stored
     if len(choices) == 1:
         return choices[0]
     sample = [placed[i] for i in sorted({0, len(tiles) // 3, len(tiles) // 2, len(tiles) - 1})]
-    share = sum(tile.size for tile in tiles) / max(sum(tile.size for tile, _ in sample), 1)
-    sizes = [
-        len(shared.to_bytes()) + share * _trial_size(sample, shared, spec, effort)
-        for shared in choices
-    ]
-    return choices[int(np.argmin(sizes))]
+    share = pixels / max(sum(tile.size for tile, _ in sample), 1)
+
+    def size(shared: Shared) -> float:
+        return len(shared.to_bytes()) + share * _trial_size(sample, shared, spec, effort)
+
+    sizes = [size(shared) for shared in choices]
+    best = choices[int(np.argmin(sizes))]
+    if best.mixing and (small or min(sizes) < _FEW_BYTES):
+        lean = dataclasses.replace(best, mixing=b"")
+        return lean if size(lean) < min(sizes) else best
+    return best
 
 
 def _pace(effort: int) -> int:
