@@ -97,6 +97,13 @@ if TYPE_CHECKING:
     "give none back, and 0 exactly where there was 0.",
 )
 @click.option(
+    "--non-negative-hdu",
+    "non_negative_hdus",
+    multiple=True,
+    metavar="HDU",
+    help="The same for one HDU, by its number or name (WHT); may be given more than once.",
+)
+@click.option(
     "--dither",
     type=click.IntRange(0, 2**32 - 1),
     metavar="SEED",
@@ -127,6 +134,7 @@ def compress(
     quality: float | None,
     bits_per_pixel: float | None,
     non_negative: bool,
+    non_negative_hdus: tuple[str, ...],
     dither: int | None,
     device: str,
     batch: BatchOptions,
@@ -169,11 +177,14 @@ def compress(
         raise click.UsageError("--no-tokens needs no model, so there is none to embed")
     if quality is not None and bits_per_pixel is not None:
         raise click.UsageError("--quality and --bits-per-pixel exclude each other")
-    if tokens_only and (non_negative or dither is not None):
+    signs: bool | list[int | str] = non_negative or [
+        int(hdu) if hdu.isdecimal() else hdu for hdu in non_negative_hdus
+    ]
+    if tokens_only and (signs or dither is not None):
         raise click.UsageError("--non-negative and --dither go with --max-error, not with --tokens")
     if lossless and dither is not None:
         raise click.UsageError("--lossless and --dither exclude each other: nothing is quantised")
-    if non_negative and dither is not None:
+    if signs and dither is not None:
         raise click.UsageError("--non-negative and --dither exclude each other")
     if delete_input and (tokens_only or verify is False):
         flag = "--tokens" if tokens_only else "--no-verify"
@@ -191,7 +202,7 @@ def compress(
         "embed_model": embed_model,
         "quality": quality,
         "bits_per_pixel": bits_per_pixel,
-        "non_negative": non_negative,
+        "non_negative": signs or False,
         "dither": dither,
     }
     work = partial(

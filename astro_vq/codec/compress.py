@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from astro_vq.codec.compression import Compression
@@ -11,7 +12,7 @@ from astro_vq.codec.encode_image import fits_model
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.inputs import make_input
 from astro_vq.codec.paths import File, check_apart, compressed_name, label_of, open_output
-from astro_vq.codec.planning import Request, TokenChoice
+from astro_vq.codec.planning import Request, TokenChoice, is_hdu
 from astro_vq.codec.results import CompressionResult
 from astro_vq.codec.verify import check_written
 from astro_vq.errors import DataError, ModelMismatchError
@@ -34,7 +35,7 @@ def compress(
     max_error: str | float | None = None,
     tokens: bool = True,
     effort: int = 5,
-    tile_size: int = 256,
+    tile_size: int | None = None,
     embed_model: bool = False,
     device: str = "auto",
     overwrite: bool = False,
@@ -42,7 +43,7 @@ def compress(
     delete_input: bool = False,
     quality: float | None = None,
     bits_per_pixel: float | None = None,
-    non_negative: bool = False,
+    non_negative: bool | Collection[int | str] = False,
     dither: int | None = None,
 ) -> CompressionResult:
     """Compress every image of a FITS file into an `.avq` file, which is itself FITS.
@@ -68,8 +69,9 @@ def compress(
         Store the model's tokens beside the pixels.
     effort : int
         1 (fast) to 9 (small).
-    tile_size : int
-        Side of a tile in pixels: a multiple of 8.
+    tile_size : int, optional
+        Side of a tile in pixels: a multiple of 8. By default 256, or 512 where the bound is so
+        wide (three times the noise) that tiles would hold next to nothing.
     embed_model : bool
         Put the model into the file.
     device : str
@@ -87,9 +89,10 @@ def compress(
         default 5 where only tokens are stored, 10 beside pixels. Smaller is better and larger.
     bits_per_pixel : float, optional
         Instead: the best quality whose tokens take at most so much.
-    non_negative : bool
-        Of images within a bound: none has a negative pixel (else they are refused), none gets
-        one, and pixels are 0 exactly where they were 0. For inverse variances and other weights.
+    non_negative : bool or collection of int and str
+        Of images within a bound (all, or HDUs of these numbers and names): none has a negative
+        pixel (else they are refused), none gets one, and pixels are 0 exactly where they were
+        0. For inverse variances and other weights.
     dither : int, optional
         Quantise floats with a subtractive dither, so that errors do not add up where many pixels
         or exposures are averaged. The seed of each image is made from this one and its pixels.
@@ -147,6 +150,7 @@ def compress(
         file = stack.enter_context(open_output(output, overwrite=overwrite))
         fits_file = stack.enter_context(open_fits(given.source))
         headers = _image_headers(fits_file, given.label)
+        _check_named(request, headers, given.label)
         windowed = None
         if tokens:
             windowed = _load(model, device)
@@ -178,6 +182,15 @@ def _image_headers(source: FitsFile, label: str) -> dict[int, ImageHeader]:
     return headers
 
 
+def _check_named(request: Request, headers: dict[int, ImageHeader], label: str) -> None:
+    """Refuse names of HDUs that are no images of the file."""
+    named = () if isinstance(request.non_negative, bool) else request.non_negative
+    for asked in named:
+        if not any(is_hdu(asked, index, info.name) for index, info in headers.items()):
+            there = ", ".join(f"{i} ({h.name})" if h.name else str(i) for i, h in headers.items())
+            raise DataError(f"{label}: no image HDU {asked!r} (non_negative); there are: {there}")
+
+
 def _load(model: str | os.PathLike[str], device: str) -> "WindowedModel":
     from astro_vq.codec.loaded_models import load_once  # torch only when it is needed
 
@@ -197,7 +210,7 @@ def _check_bands(model: "WindowedModel", headers: dict[int, ImageHeader], label:
 
 
 def _check_options(
-    request: Request, *, tokens: bool, embed_model: bool, effort: int, size: int
+    request: Request, *, tokens: bool, embed_model: bool, effort: int, size: int | None
 ) -> None:
     if request.fidelity == "tokens" and not tokens:
         raise ValueError("fidelity 'tokens' without tokens would store nothing")
@@ -205,5 +218,5 @@ def _check_options(
         raise ValueError("without tokens there is no model to embed")
     if effort not in range(1, 10):
         raise ValueError(f"effort must be 1 to 9, got {effort}")
-    if not 16 <= size <= 2048 or size % 8:
+    if size is not None and (not 16 <= size <= 2048 or size % 8):
         raise ValueError(f"tile_size must be a multiple of 8 from 16 to 2048, got {size}")

@@ -51,7 +51,7 @@ class Compression:
         headers: dict[int, ImageHeader],
         *,
         effort: int,
-        tile_size: int,
+        tile_size: int | None,
         embed_model: bool,
     ) -> None:
         """Write the whole container."""
@@ -104,7 +104,7 @@ class Compression:
         start = writer.position()
         name = f" ({hdu.name})" if hdu.name else ""
         where = f"{self._given.label}: HDU {hdu.index}{name}"
-        encoded = encoder.encode(hdu, info, where)
+        encoded = encoder.encode(hdu, info, hdu.index, where)
         size = writer.position() - start
         details = _describe(hdu) | encoded.details
         if hdu.kind == "compressed-image":

@@ -15,7 +15,14 @@ from astro_vq.codec.hidden_grid import HiddenGrid, known_grid
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.pixels import PixelSpec, encode_tiles, fit_shared
 from astro_vq.codec.placing import spanned
-from astro_vq.codec.planning import Plan, Request, plan_image, read_tile, sample_numbers
+from astro_vq.codec.planning import (
+    Plan,
+    Request,
+    is_coarse,
+    plan_image,
+    read_tile,
+    sample_numbers,
+)
 from astro_vq.codec.stored_image import BATCH_PIXELS
 from astro_vq.codec.table_writer import ImageWriter
 from astro_vq.codec.world_axes import store_image_header
@@ -31,6 +38,8 @@ _WIDE_BYTES = 2**30
 _SHARED_PIXELS = 2**20
 _SEEDING_PIXELS = 2**18
 _SEARCHING = 3  # from this effort on encoders search for what fpack did to plain floats
+_TILE = 256  # pixels on a side
+_COARSE_TILES = 2  # sides of tiles of which little is left, in those of others
 _TOKEN_TILES = 4  # sides of tiles of tokens alone, in those of tiles with pixels
 
 
@@ -93,8 +102,8 @@ class ImageEncoder:
         For tokens; None leaves them out.
     effort : int
         1 (fast) to 9 (small).
-    tile_size : int
-        Side of a tile in pixels.
+    tile_size : int or None
+        Side of a tile in pixels; None chooses it.
     """
 
     def __init__(
@@ -104,7 +113,7 @@ class ImageEncoder:
         model: "WindowedModel | None",
         *,
         effort: int,
-        tile_size: int,
+        tile_size: int | None,
     ) -> None:
         self._writer = writer
         self._request = request
@@ -112,7 +121,7 @@ class ImageEncoder:
         self._effort = effort
         self._tile_size = tile_size
 
-    def encode(self, image: SourceImage, info: ImageHeader, where: str) -> EncodedImage:
+    def encode(self, image: SourceImage, info: ImageHeader, index: int, where: str) -> EncodedImage:
         """Add one image.
 
         Parameters
@@ -121,6 +130,8 @@ class ImageEncoder:
             The image; also one without any pixel.
         info : ImageHeader
             What its header says.
+        index : int
+            Number of the HDU.
         where : str
             File and HDU, for messages.
 
@@ -136,7 +147,10 @@ class ImageEncoder:
             self._writer.add_header(own, header.cards)
             plan = Plan("lossless")
             return EncodedImage(plan, 0, 0, 0, 0, _details(plan, grid, None))
-        plan = plan_image(image, info, grid, self._request)
+        plan = plan_image(image, info, grid, self._request.of_hdu(index, info.name))
+        sampled = grid
+        if self._tile_size is None and is_coarse(image, info, grid, plan):
+            grid = TileGrid.for_shape(info.shape, _COARSE_TILES * _TILE)
         tokens = self._make_tokens(image, info, grid, plan) if plan.tokens else None
         if plan.fidelity == "tokens" and tokens is None:
             plan = Plan("lossless", note="kept lossless: the model does not take its bands")
@@ -145,9 +159,9 @@ class ImageEncoder:
             bound=plan.stored_bound,
             blank=info.stored_blank,
             floor=plan.floor,
-            dither=self._seed(image, info, grid, plan),
+            dither=self._seed(image, info, sampled, plan),
         )
-        shared = self._fit(image, grid, plan, spec)
+        shared = self._fit(image, sampled, plan, spec)
         side = _side(header, image.padding, shared, tokens)
         cards = [*axes, *_cards(grid, plan, spec, None)]
         table = ImageWriter(
@@ -234,11 +248,10 @@ class ImageEncoder:
 
     def _side_of_tiles(self, info: ImageHeader) -> int:
         """Return the side of a tile: larger where there are only tokens, which are few."""
+        side = self._tile_size or _TILE
         if self._request.fidelity != "tokens" or self._model is None:
-            return self._tile_size
-        return (
-            min(_TOKEN_TILES * self._tile_size, 2048) if self._model.is_sparse else self._tile_size
-        )
+            return side
+        return min(_TOKEN_TILES * side, 2048) if self._model.is_sparse else side
 
     def _encode_masks(
         self, tiles: list[NDArray[Any]], info: ImageHeader, spec: PixelSpec

@@ -39,6 +39,7 @@ def refuse_negative(tiles: list[NDArray[Any]], info: ImageHeader, where: str) ->
         if least < 0:
             raise DataError(
                 f"{where}: --non-negative (non_negative), but it has negative pixels, such as "
-                f"{least:.6g}; leave the option out for this file, keep it lossless (--lossless), "
-                "or set these pixels to 0 or NaN first"
+                f"{least:.6g}; leave the option out, or name the HDUs that it is meant for "
+                "(--non-negative-hdu), keep the file lossless (--lossless), or set these pixels "
+                "to 0 or NaN first"
             )

@@ -1,6 +1,7 @@
 """What is promised for each image: its fidelity and its bound, asked for or by default."""
 
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,8 @@ LARGEST_DITHER = 2**32 - 1
 
 _SAMPLED_PIXELS = 2**22
 _SCALING_PIXELS = 2**20
+_GLANCE_PIXELS = 2**18
+_COARSE_SIGMAS = 3.0
 _ROUNDING = 1 - 2.0**-40
 """Taken off a bound that is converted by BSCALE, so that rounding cannot exceed it."""
 
@@ -108,8 +111,9 @@ class Request(NamedTuple):
         Bound of lossy images.
     tokens : TokenChoice
         How many tokens.
-    non_negative : bool
-        Whether lossy images must not become negative.
+    non_negative : bool or tuple of int and str
+        Whether lossy images must not become negative: all, none, or HDUs of these numbers and
+        names.
     dither : int or None
         Seed from which that of each lossy image of floats is made; None for no dither.
     """
@@ -117,7 +121,7 @@ class Request(NamedTuple):
     fidelity: Fidelity | None
     max_error: MaxError
     tokens: TokenChoice = TokenChoice()
-    non_negative: bool = False
+    non_negative: bool | tuple[int | str, ...] = False
     dither: int | None = None
 
     @classmethod
@@ -137,7 +141,9 @@ class Request(NamedTuple):
             raise ValueError(f"max_error goes with fidelity 'max-error', not with {fidelity!r}")
         return cls("max-error", MaxError.parse(max_error))
 
-    def quantized(self, *, non_negative: bool, dither: int | None) -> "Request":
+    def quantized(
+        self, *, non_negative: bool | Collection[int | str], dither: int | None
+    ) -> "Request":
         """Return the request with what is asked of quantised pixels.
 
         Raises
@@ -156,7 +162,19 @@ class Request(NamedTuple):
             )
         if dither is not None and not 0 <= dither <= LARGEST_DITHER:
             raise ValueError(f"dither is a seed from 0 to {LARGEST_DITHER}, got {dither}")
-        return self._replace(non_negative=non_negative, dither=dither)
+        named = non_negative if isinstance(non_negative, bool) else tuple(non_negative)
+        return self._replace(non_negative=named, dither=dither)
+
+    def of_hdu(self, index: int, name: str) -> "Request":
+        """Return what is asked of one HDU."""
+        if isinstance(self.non_negative, bool):
+            return self
+        return self._replace(non_negative=any(is_hdu(h, index, name) for h in self.non_negative))
+
+
+def is_hdu(asked: int | str, index: int, name: str) -> bool:
+    """Whether an HDU is the one of a number or name (in upper or lower case)."""
+    return asked == index if isinstance(asked, int) else asked.strip().upper() == name.upper()
 
 
 class Plan(NamedTuple):
@@ -256,10 +274,22 @@ def _bounded(info: ImageHeader, bound: float, sigma: float | None, request: Requ
     return Plan("max-error", bound, stored, sigma, note, floor=floor)
 
 
-def measure_noise(image: StoredPixels, info: ImageHeader, grid: TileGrid) -> float:
+def measure_noise(
+    image: StoredPixels, info: ImageHeader, grid: TileGrid, pixels: int = _SAMPLED_PIXELS
+) -> float:
     """Return the noise of an image by `pixel_noise` of tiles spread over it; 0 if there is none."""
-    tiles = [info.to_physical(tile) for tile in sample_tiles(image, grid, _SAMPLED_PIXELS)]
+    tiles = [info.to_physical(tile) for tile in sample_tiles(image, grid, pixels)]
     return float(pixel_noise([tile for tile in tiles if tile.size]))
+
+
+def is_coarse(image: StoredPixels, info: ImageHeader, grid: TileGrid, plan: Plan) -> bool:
+    """Whether a bound is so wide that little is left to store."""
+    if plan.fidelity != "max-error":
+        return False
+    sigma = plan.sigma
+    if sigma is None:
+        sigma = measure_noise(image, info, grid, _GLANCE_PIXELS)
+    return plan.bound >= _COARSE_SIGMAS * sigma > 0
 
 
 def sample_tiles(image: StoredPixels, grid: TileGrid, pixels: int) -> list[NDArray[Any]]:

@@ -395,6 +395,8 @@ def restore_tile(tile: QuantizedTile, mapping: Mapping, dtype: npt.DTypeLike) ->
     dtype = np.dtype(dtype)
     if (mapping.kind in _OF_INTEGERS) != (dtype.kind != "f") and mapping.kind != PALETTE:
         raise FormatError(f"damaged pixel stream: mapping {mapping.kind} for {dtype} pixels")
+    if mapping.kind == COUNTED and not _is_of(mapping.floor or 0, dtype):
+        raise FormatError(f"damaged pixel stream: {dtype} pixels with a floor of {mapping.floor}")
     if mapping.kind == GRAINED:
         numbers = join_numbers(tile.indices, tile.remainders, mapping.bits)
         values = np.ascontiguousarray(from_numbers(numbers, mapping.grain, dtype))
@@ -411,6 +413,12 @@ def restore_tile(tile: QuantizedTile, mapping: Mapping, dtype: npt.DTypeLike) ->
     bits = values.view(f"u{dtype.itemsize}")
     bits[tile.exceptions.mask] = tile.exceptions.bits
     return values
+
+
+def _is_of(number: int, dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype of integers has a number."""
+    info = np.iinfo(dtype)
+    return int(info.min) <= number <= int(info.max)
 
 
 def _count(mask: npt.NDArray[np.bool_]) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from astro_vq.checkpoint import LoadedModel
@@ -20,7 +19,8 @@ from astro_vq.entropy.map_shape import MapShape
 from astro_vq.errors import DataError, FormatError
 from astro_vq.models.sparse import SparseVQ
 from astro_vq.models.sparse_atoms import BETAS, LEVELS, STAR_CODES, StarShape
-from astro_vq.models.sparse_encoder import Quality, fit_star
+from astro_vq.models.sparse_encoder import Quality
+from astro_vq.models.sparse_stars import fit_star
 
 _BLOCK = 1024  # tokens on a side
 _WINDOW = 512  # tokens on a side of what is decoded at once
@@ -56,7 +56,7 @@ class SparseWindowedModel(WindowedModel):
     def measure_condition(self, read: ReadPixels, size: tuple[int, int], scaling: Scaling) -> bytes:
         """Return the shape of the stars of a frame, as a file holds it."""
         y, x = (slice(max(n - 2048, 0) // 2, max(n - 2048, 0) // 2 + min(n, 2048)) for n in size)
-        shape = fit_star(self._linear(read, scaling, y, x), self._sparse.basis)
+        shape = fit_star(self._linear(read, scaling, y, x), self._sparse.maker.basis)
         return pack_star((shape.width, shape.e1, shape.e2, shape.beta))
 
     def encode_frame(
@@ -99,11 +99,9 @@ class SparseWindowedModel(WindowedModel):
                 x_pixels = slice(wx.start * stride, min(wx.stop * stride, size[1]))
                 pixels = self._linear(read, scaling, y_pixels, x_pixels)
                 if not whole:
-                    with torch.inference_mode():
-                        done = torch.from_numpy(coded(wy, wx).astype(np.int32))
-                        drawn = self._sparse.decode_frame(done.to(self._device), star)
+                    drawn = self._sparse.decode_frame(coded(wy, wx), star)
                     pixels = pixels - drawn[: pixels.shape[0], : pixels.shape[1]]
-                found = self._sparse.encode_frame(pixels, quality, star, noise).numpy()
+                found = self._sparse.encode_frame(pixels, quality, star, noise)
                 y, x = ys.start - wy.start, xs.start - wx.start
                 inside = found[:, y : y + ys.stop - ys.start, x : x + xs.stop - xs.start]
                 yield ys, xs, inside
@@ -129,9 +127,7 @@ class SparseWindowedModel(WindowedModel):
                 wy, wx = (
                     _widen(span, n, self._sparse.halo) for span, n in ((ty, rows), (tx, columns))
                 )
-                indices = torch.from_numpy(np.asarray(read(wy, wx), np.int32)).to(self._device)
-                with torch.inference_mode():
-                    frame = self._sparse.decode_frame(indices, star).cpu().numpy()
+                frame = self._sparse.decode_frame(read(wy, wx), star)
                 y0, y1 = max(ty.start * stride, ys.start), min(ty.stop * stride, ys.stop)
                 x0, x1 = max(tx.start * stride, xs.start), min(tx.stop * stride, xs.stop)
                 part = frame[
@@ -143,28 +139,30 @@ class SparseWindowedModel(WindowedModel):
                 inside += scaling.sky
         return out
 
-    def _linear(self, read: ReadPixels, scaling: Scaling, ys: slice, xs: slice) -> torch.Tensor:
+    def _linear(
+        self, read: ReadPixels, scaling: Scaling, ys: slice, xs: slice
+    ) -> NDArray[np.float32]:
         """Return pixels in sigma, 0 where missing."""
         with np.errstate(invalid="ignore", over="ignore"):
             values = (read(ys, xs)[0] - scaling.sky) / scaling.sigma
         values = np.where(np.isfinite(values), values, 0.0)
-        return torch.from_numpy(values.astype(np.float32)).to(self._device)
+        return values.astype(np.float32)
 
     def _covariance(
         self, read: ReadPixels, size: tuple[int, int], scaling: Scaling
-    ) -> torch.Tensor:
+    ) -> NDArray[np.float64]:
         """Return the autocovariance of the noise at the middle of a frame; white if unknown."""
         side = _MEASURED_SIDE
         y, x = (slice(max(n - side, 0) // 2, max(n - side, 0) // 2 + min(n, side)) for n in size)
-        part = self._linear(read, scaling, y, x).cpu().numpy().astype(np.float64)
+        part = self._linear(read, scaling, y, x).astype(np.float64)
         lag = min(_LAG, (min(part.shape) - 1) // 4)
         try:
             values = autocovariance(part, lag)
         except DataError:
-            return torch.ones(1, 1, dtype=torch.float64)
+            return np.ones((1, 1))
         if not np.isfinite(values).all() or values[lag, lag] <= 0:
-            return torch.ones(1, 1, dtype=torch.float64)
-        return torch.from_numpy(values)
+            return np.ones((1, 1))
+        return values
 
 
 def wrap_model(loaded: LoadedModel) -> WindowedModel:

@@ -28,15 +28,17 @@ BITS = 15  # of a probability
 HALF = 1 << BITS - 1
 _TOP = 1 << 24
 _FAST, _SLOW = 5, 6  # shifts of adaption: of numbers and gains, of codes
-_GAIN_BITS = 6
-GAIN_ZERO = 64
+_GAIN_BITS, _FINE_BITS = 6, 2  # those of the octave or so, and those within
+GAIN_ZERO = 256
 _MAPS, _LEVEL, _KIND, _STARS = 0, 80, 96, 112
 _STAR_BITS = 8
+_FINE_PLACES = 12
 
 
 def context_count(shape: MapShape) -> int:
     """Return how many probabilities there are."""
-    return _gains_from(shape.code_bits) + 16 + 16 * (1 << _GAIN_BITS)
+    coarse = 16 + 16 * (1 << _GAIN_BITS)
+    return _gains_from(shape.code_bits) + coarse + _FINE_PLACES * (1 << _FINE_BITS)
 
 
 def _gains_from(code_bits: int) -> int:
@@ -212,16 +214,27 @@ def _run(
                 size = abs(gain)
                 at = gains + star * 6 + min(k, 2) * 2 + (1 if found > 0 else 0)
                 minus = _code_bit(state, buffer, tables, at, 1 if gain < 0 else 0, _FAST)
-                where = star * 2 + close if k == 0 else 4 + star * 6 + min(previous // 4, 5)
-                size = _tree(
+                where = star * 2 + close if k == 0 else 4 + star * 6 + min(previous // 16, 5)
+                coarse = _tree(
                     state,
                     buffer,
                     tables,
                     gains + 16 + where * (1 << _GAIN_BITS),
                     _GAIN_BITS,
-                    size,
+                    size >> _FINE_BITS,
                     _FAST,
                 )
+                where = 2 * min(coarse, 5) + later
+                fine = _tree(
+                    state,
+                    buffer,
+                    tables,
+                    gains + 16 + 16 * (1 << _GAIN_BITS) + where * (1 << _FINE_BITS),
+                    _FINE_BITS,
+                    size & 3,
+                    _SLOW,
+                )
+                size = (coarse << _FINE_BITS) + fine
                 previous = size
                 if not coding:
                     limit = stars if star == 1 else learnt

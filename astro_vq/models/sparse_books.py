@@ -1,26 +1,251 @@
-"""What the encoder of sparse tokens works with at a level."""
+"""What the encoder of sparse tokens works with at a level: codes, overlaps, what apertures see."""
 
+import math
 from typing import NamedTuple
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_vq.models.sparse_atoms import (
+    PATCH,
+    STRIDE,
+    FloatArray,
+    StarShape,
+    normalize,
+    star_codes,
+)
+from astro_vq.models.sparse_scales import add_enlarged
+
+REACH = 3
+"""Cells around one that its codes overlap with."""
+
+MEASURED = 3
+"""Level from which on overlaps and noise are taken to be those of the level before."""
+
+_FIRST = 64  # learnt codes that a cell is looked through with before a full search
+_FLUX_WEIGHT = 2.0  # of what an aperture sees, in that of all pixels together
+_LEAST_SPECTRUM = 0.02  # of the noise, in that of white noise
 
 
-class Books(NamedTuple):
+class Book(NamedTuple):
     """What the encoder works with at one level, for one star shape.
 
     Attributes
     ----------
-    gram : Tensor (7, 7, D, D)
-        Overlaps of the basis with itself, by distance in cells.
-    codes, first : Tensor (N, D), (M, D)
+    codes, first : ndarray of float32, shape (N, D), (M, D)
         Codes of unit norm as images: those of the model, then those of stars; and a few that
         stand for all.
-    weights, first_weights : Tensor (N,), (M,)
+    overlaps : ndarray of float32, shape (N, 49, D)
+        What each code adds to the latents of the 7 x 7 cells around its own.
+    sizes : ndarray of float32, shape (N, 49)
+        Their norms.
+    seen, first_seen : ndarray of float32, shape (N,), (M,)
         Part of each that an aperture of four pixels sees at most, in units of its noise.
+    aims : ndarray of float32, shape (N, D)
+        Of the codes; see `seen_by_aperture`.
     """
 
-    gram: Tensor
-    codes: Tensor
-    first: Tensor
-    weights: Tensor
-    first_weights: Tensor
+    codes: FloatArray
+    first: FloatArray
+    overlaps: FloatArray
+    sizes: FloatArray
+    seen: FloatArray
+    first_seen: FloatArray
+    aims: FloatArray
+
+
+def enlarge_patches(patches: FloatArray, level: int, pad: int) -> FloatArray:
+    """Return what patches (N, 16, 16), padded by zeros, draw at a level."""
+    padded = np.pad(patches, ((0, 0), (pad, pad), (pad, pad)))
+    if level == 0:
+        return padded
+    side = padded.shape[1] << level
+    out = np.zeros((len(padded), side, side), np.float32)
+    for image, patch in zip(out, padded, strict=True):
+        add_enlarged(image, patch, level)
+    return out
+
+
+def overlaps_of_basis(basis: FloatArray, level: int) -> FloatArray:
+    """Return overlaps (7, 7, D, D) of a basis with itself at a level, by distance in cells."""
+    level = min(level, MEASURED - 1)
+    size = 1 << level
+    # a value and its neighbour as they are drawn: products of tents sampled at pixels
+    tent = 1 - np.abs(np.arange(2 * size) - size + 0.5) / size if level else np.ones(1)
+    own = float(tent @ tent) / size
+    next_to = float(tent[size:] @ tent[:size]) / size if level else 0.0
+    patches = basis.reshape(-1, PATCH, PATCH).astype(np.float64)
+    spread = np.pad(patches, ((0, 0), (1, 1), (1, 1)))
+    for axis in (1, 2):
+        spread = own * spread + next_to * (np.roll(spread, 1, axis) + np.roll(spread, -1, axis))
+    flat = patches.reshape(len(basis), -1)
+    reach = REACH * STRIDE
+    wide = np.pad(spread, ((0, 0), (reach, reach), (reach, reach)))
+    out = np.empty((2 * REACH + 1, 2 * REACH + 1, len(basis), len(basis)))
+    for i in range(2 * REACH + 1):
+        for j in range(2 * REACH + 1):
+            y, x = 1 + i * STRIDE, 1 + j * STRIDE
+            part = wide[:, y : y + PATCH, x : x + PATCH].reshape(len(basis), -1)
+            out[i, j] = flat @ part.T
+    return out.astype(np.float32)
+
+
+def view_of_aperture(basis: FloatArray, level: int) -> FloatArray:
+    """Return what apertures of four pixels around see of a basis (D, P), in units of their noise.
+
+    Beyond level 2 it is that of level 2.
+    """
+    level = min(level, MEASURED - 1)
+    images = enlarge_patches(basis.reshape(-1, PATCH, PATCH), level, 4)
+    axis = np.arange(-4, 5)
+    disc = (axis[:, None] ** 2 + axis[None, :] ** 2 <= 16.5).astype(np.float64)
+    disc /= math.sqrt(disc.sum())
+    side = images.shape[1] + len(axis) - 1
+    product = np.fft.rfft2(images, (side, side)) * np.fft.rfft2(disc, (side, side))
+    step = max(1 << level >> 1, 1)
+    smooth = np.fft.irfft2(product, (side, side))[:, ::step, ::step]
+    return smooth.reshape(len(basis), -1).astype(np.float32)
+
+
+def seen_by_aperture(
+    codes: FloatArray, view: FloatArray, level: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return what the best placed aperture sees of codes, and what makes up a code's gain.
+
+    Parameters
+    ----------
+    codes : ndarray of float32, shape (N, D)
+        Of unit norm.
+    view : ndarray of float32, shape (D, P)
+        See `view_of_aperture`.
+    level : int
+        Half as much is seen at each level beyond 2.
+
+    Returns
+    -------
+    seen : ndarray of float32, shape (N,)
+        At most 1.
+    aims : ndarray of float32, shape (N, D)
+        Products of latents with them are gains that leave little in pixels and in the aperture.
+    """
+    responses = codes @ view
+    best = np.abs(responses).argmax(1)
+    seen = responses[np.arange(len(codes)), best]
+    shrink = 2.0 ** -max(level - MEASURED + 1, 0)
+    weight = _FLUX_WEIGHT if level < MEASURED else 0.0
+    aims = (codes + weight * seen[:, None] * view.T[best]) / (1 + weight * seen[:, None] ** 2)
+    return np.minimum(np.abs(seen), 1).astype(np.float32) * np.float32(shrink), aims.astype(
+        np.float32
+    )
+
+
+def unit_codes(codes: FloatArray, middle: FloatArray) -> FloatArray:
+    """Return codes of unit norm as images, given the overlaps (D, D) at their own cell."""
+    norm = np.sqrt(np.maximum(((codes @ middle) * codes).sum(1), 0))[:, None]
+    return np.asarray(np.where(norm > 0, codes / np.maximum(norm, 1e-12), codes), np.float32)
+
+
+def representatives(codes: FloatArray) -> FloatArray:
+    """Return a few directions that stand for codes (N, D), by k-means of either sign."""
+    codes = normalize(codes)
+    number = min(_FIRST, len(codes))
+    first = codes[np.random.default_rng(0).permutation(len(codes))[:number]]
+    for _ in range(10):
+        product = codes @ first.T
+        nearest = np.abs(product).argmax(1)
+        signs = np.sign(product[np.arange(len(codes)), nearest])
+        sums = np.zeros_like(first)
+        np.add.at(sums, nearest, codes * signs[:, None])
+        kept = np.linalg.norm(sums, axis=1, keepdims=True) > 1e-6
+        first = np.where(kept, normalize(sums), first)
+    return first
+
+
+class BookMaker:
+    """Makes the books of a model, level by level, for any shape of stars.
+
+    Parameters
+    ----------
+    basis, codes : ndarray of float32, shape (D, 256), (N, D)
+        Of the model.
+    """
+
+    def __init__(self, basis: FloatArray, codes: FloatArray) -> None:
+        self.basis = basis
+        self._codes = codes
+        self._middles = [overlaps_of_basis(basis, n)[REACH, REACH] for n in range(MEASURED)]
+        self._views: list[FloatArray] = []
+        self._learnt: list[Book] | None = None
+        self._last: tuple[StarShape, list[Book]] | None = None
+
+    def codes(self, level: int, star: StarShape) -> FloatArray:
+        """Return the codes of a level: those of the model, and those of stars."""
+        stars = star_codes(star, self.basis, level)
+        both = np.concatenate([self._codes, stars])
+        return unit_codes(both, self._middles[min(level, MEASURED - 1)])
+
+    def books(self, levels: int, star: StarShape) -> list[Book]:
+        """Return the books of all levels; those of the last star shape are kept."""
+        if self._learnt is None:
+            first = representatives(self._codes)
+            self._views = [view_of_aperture(self.basis, n) for n in range(MEASURED)]
+            self._learnt = [self._make(self._codes, first, n) for n in range(levels)]
+        if self._last is None or self._last[0] != star:
+            self._last = star, [self._add(book, n, star) for n, book in enumerate(self._learnt)]
+        return self._last[1]
+
+    def _make(self, codes: FloatArray, first: FloatArray, level: int) -> Book:
+        overlaps = overlaps_of_basis(self.basis, level)
+        middle = overlaps[REACH, REACH]
+        codes, first = unit_codes(codes, middle), unit_codes(first, middle)
+        cells = (2 * REACH + 1) ** 2
+        added = (codes @ overlaps.reshape(-1, len(self.basis)).T).reshape(len(codes), cells, -1)
+        sizes = np.sqrt(np.square(added).sum(2))
+        view = self._views[min(level, MEASURED - 1)]
+        seen, aims = seen_by_aperture(codes, view, level)
+        first_seen = seen_by_aperture(first, view, level)[0]
+        return Book(codes, first, added, sizes, seen, first_seen, aims)
+
+    def _add(self, book: Book, level: int, star: StarShape) -> Book:
+        stars = star_codes(star, self.basis, level)
+        if not stars.any():
+            stars, first = np.zeros_like(stars), stars[:0]
+            return Book(
+                np.concatenate([book.codes, stars]),
+                np.concatenate([book.first, first]),
+                book.overlaps,
+                book.sizes,
+                np.concatenate([book.seen, stars[:, 0]]),
+                book.first_seen,
+                np.concatenate([book.aims, stars]),
+            )
+        extra = self._make(stars, stars[::7], level)
+        pairs = zip(book, extra, strict=True)
+        return Book(*(np.concatenate([learnt, added]) for learnt, added in pairs))
+
+
+def latent_noise(
+    basis: FloatArray, level: int, covariance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the covariance (D, D) that noise gives latents of a level.
+
+    Parameters
+    ----------
+    basis : ndarray of float32, shape (D, 256)
+        Of the model.
+    level : int
+        Those from 2 on are taken to be like 2: correlations are shorter than their cells.
+    covariance : ndarray of float64, shape (2 L + 1, 2 L + 1)
+        Autocovariance of the noise of pixels.
+    """
+    level = min(level, MEASURED - 1)
+    images = enlarge_patches(basis.reshape(-1, PATCH, PATCH), level, 1)
+    lag = covariance.shape[0] // 2
+    side = images.shape[1] + 2 * lag
+    kernel = np.zeros((side, side))
+    lags = np.arange(-lag, lag + 1) % side
+    kernel[np.ix_(lags, lags)] = covariance
+    spectrum = np.maximum(np.fft.rfft2(kernel).real, _LEAST_SPECTRUM)
+    filtered = np.fft.irfft2(np.fft.rfft2(images, (side, side)) * spectrum, (side, side))
+    inside = filtered[:, : images.shape[1], : images.shape[2]].reshape(len(basis), -1)
+    return np.asarray(images.reshape(len(basis), -1).astype(np.float64) @ inside.T)

@@ -1,36 +1,33 @@
-"""From a frame to sparse tokens: levels from coarse to fine, several rounds, on what is left."""
+"""From a frame to sparse tokens: levels from coarse to fine, several rounds, on what is left.
+
+What is left of the frame is kept in pixels, its products with the basis at every level as
+*latents*. Only latents near something that was taken since are made again.
+"""
 
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
-from astro_vq.models.sparse_atoms import (
-    BETAS,
-    LEVELS,
-    PATCH,
-    STAR_CODES,
-    STRIDE,
-    WIDTHS,
-    StarShape,
-    enlarge,
-    project,
-    render,
-    star_codes,
-)
-from astro_vq.models.sparse_books import Books
-from astro_vq.quantizers.pursuit import GAINS, Criterion, gain_values, pursue
+from astro_vq.entropy.compiled import compiled
+from astro_vq.models.sparse_atoms import LEVELS, STAR_CODES, STRIDE, FloatArray, StarShape
+from astro_vq.models.sparse_books import MEASURED, Book, BookMaker, latent_noise
+from astro_vq.models.sparse_gains import GAINS, gain_values, signed_values
+from astro_vq.models.sparse_pursuit import Criterion, pursue, refit
+from astro_vq.models.sparse_scales import Patches, draw
+
+IntArray = NDArray[np.int64]
 
 _ROUNDS = 3
+_SWEEPS = 3
 _FOLLOWING = 0.4  # threshold near tokens, in that of new sources, for what an aperture sees
 _TOLERANCE = 0.002  # share of a bright source that may stay, at a threshold of one sigma
 _TOKEN_BITS = 18.0  # of a usual token; a code that is dearer must explain more
-_LEAST_SPECTRUM = 0.02  # of the noise, in that of white noise
+_LOOK = 0.75
+_MOST = 2**20
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -48,228 +45,279 @@ class Quality:
     threshold: float = 5.0
 
 
-class _Level(NamedTuple):
+class Tokens(NamedTuple):
+    """Tokens of a frame, in the order taken.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (T, 5)
+        Level, row and column of the cell at that level, code, and gain with its sign.
+    limits : ndarray of float32, shape (T,)
+        The threshold at which each would just have been taken.
+    """
+
+    rows: IntArray
+    limits: FloatArray
+
+
+class _Level:
     """Working arrays of a level."""
 
-    codes: NDArray[np.float32]
-    first: NDArray[np.float32]
-    gram: NDArray[np.float32]
-    criterion: Criterion
+    def __init__(
+        self, book: Book, noise: NDArray[np.float64], basis: FloatArray, size: tuple[int, int]
+    ) -> None:
+        self.book = book
+        self.criterion = _criterion(book, noise)
+        self.columns = np.ascontiguousarray(book.codes.T)
+        self.first_columns = np.ascontiguousarray(book.first.T)
+        self.drawn = book.codes @ basis
+        self.z = np.zeros((*size, len(basis)), np.float32)
+        self.strength, self.looked = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        self.stale = np.ones(size, np.bool_)
+        self.rows = np.zeros((0, 4), np.int64)
+        self.order = np.zeros(0, np.int64)
+        self.limits = np.zeros(0, np.float32)
 
 
-def encode_plane(
-    pixels: Tensor,
-    basis: Tensor,
-    books: list[Books],
-    quality: Quality,
-    covariance: Tensor,
-    *,
-    tokens: int,
-    per_level: int,
-) -> Tensor:
-    """Return indices (2 K, h, w) int32 of a plane; see `SparseVQ.encode_frame`."""
-    height, width = pixels.shape
-    unit = STRIDE * 2 ** (LEVELS - 1)
-    left = F.pad(pixels.to(basis)[None, None], (0, -width % unit, 0, -height % unit))
-    sizes = [tuple(n // (STRIDE << level) for n in left.shape[2:]) for level in range(LEVELS)]
-    noises = [latent_noise(basis, n, covariance) for n in range(3)]
-    levels = [_prepare(books[n], noises[min(n, 2)], quality) for n in range(LEVELS)]
-    counts = [np.zeros(size, np.int64) for size in sizes]
-    near = np.zeros(sizes[0], np.float32)
-    free = np.full(sizes[0], tokens, np.int64)
-    taken: list[NDArray[np.int64]] = []
-    for _ in range(_ROUNDS):
-        changed = False
-        found = 0
-        latents = [project(left, basis, n) for n in range(LEVELS)]
-        strength = [_strength(z, level.first) for z, level in zip(latents, levels, strict=True)]
-        for n in reversed(range(LEVELS)):
-            allowed = _allowed(strength, n)
-            if not allowed.any():
-                continue
-            z = latents[n] if not changed else project(left, basis, n)
-            work = z.cpu().numpy().copy()
-            around = _coarsen(near, n)
-            spare = np.ascontiguousarray(free[:: 1 << n, :: 1 << n])
-            rows = pursue(
-                work,
-                levels[n].gram,
-                levels[n].codes,
-                levels[n].first,
-                levels[n].criterion,
-                near=around,
-                allowed=allowed,
-                count=counts[n],
-                free=spare,
-            )
-            if not len(rows):
-                continue
-            free[:: 1 << n, :: 1 << n] = spare
-            taken.append(np.column_stack([np.full(len(rows), n), rows]))
-            found += len(rows)
-            left = left - _draw(rows, levels[n].codes, basis, n, sizes[n])
-            changed = True
-            near = np.maximum(near, np.kron(around, np.ones((1 << n, 1 << n), np.float32)))
-        if not found:
-            break
-    return _to_map(taken, (-(-height // STRIDE), -(-width // STRIDE)), tokens, per_level)
+class Pursuit:
+    """Tokens of a frame, taken step by step.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, shape (H, W)
+        Sky subtracted, in sigma; 0 where missing.
+    maker : BookMaker
+        Of the model.
+    star : StarShape
+        Of the frame.
+    covariance : ndarray of float64, shape (2 L + 1, 2 L + 1)
+        Autocovariance of the noise, in sigma squared.
+    tokens : int
+        Most tokens of a position.
+    """
+
+    def __init__(
+        self,
+        pixels: FloatArray,
+        maker: BookMaker,
+        star: StarShape,
+        covariance: NDArray[np.float64],
+        *,
+        tokens: int,
+    ) -> None:
+        unit = STRIDE * 2 ** (LEVELS - 1)
+        padding = [(0, -n % unit) for n in pixels.shape]
+        self._left = np.pad(np.asarray(pixels, np.float32), padding)
+        self._basis = maker.basis
+        sizes = [
+            (self._left.shape[0] // (STRIDE << n), self._left.shape[1] // (STRIDE << n))
+            for n in range(LEVELS)
+        ]
+        noises = [latent_noise(self._basis, n, covariance) for n in range(MEASURED)]
+        self._levels = [
+            _Level(book, noises[min(n, MEASURED - 1)], self._basis, sizes[n])
+            for n, book in enumerate(maker.books(LEVELS, star))
+        ]
+        self._near = np.zeros(sizes[0], np.float32)
+        self._free = np.full(sizes[0], tokens, np.int64)
+        self._inside = tuple(-(-n // STRIDE) for n in pixels.shape)
+        self._taken = 0
+
+    @property
+    def count(self) -> int:
+        """How many tokens were taken."""
+        return sum(len(level.rows) for level in self._levels)
+
+    def run(self, threshold: float, *, rounds: int = _ROUNDS) -> None:
+        """Take tokens until none is worth its bits at a threshold."""
+        for _ in range(rounds):
+            for n in range(LEVELS):
+                self._refresh(n)
+            allowed = _allowed([level.strength for level in self._levels])
+            found = 0
+            for n in reversed(range(LEVELS)):
+                found += self._run_level(n, threshold, allowed[n])
+            if not found:
+                break
+
+    def _run_level(self, n: int, threshold: float, allowed: NDArray[np.bool_]) -> int:
+        level = self._levels[n]
+        allowed[self._beyond(n)] = False
+        if not allowed.any() and not len(level.rows):
+            return 0
+        self._refresh(n)
+        step = 1 << n
+        around = _coarsen(self._near, n)
+        free = np.ascontiguousarray(self._free[::step, ::step])
+        book, criterion = level.book, level.criterion
+        before = level.rows.copy()
+        rows, limits = pursue(
+            level.z,
+            book.overlaps,
+            book.sizes,
+            level.columns,
+            level.first_columns,
+            criterion.far,
+            criterion.near,
+            criterion.first_far,
+            criterion.first_near,
+            criterion.cost,
+            threshold,
+            _TOLERANCE,
+            level.looked,
+            around,
+            allowed,
+            free,
+            gain_values(),
+            _LOOK,
+            _MOST,
+        )
+        everything = np.concatenate([before, rows])
+        if len(everything):
+            refit(level.z, book.overlaps, book.aims, everything, gain_values(), _SWEEPS)
+        old = signed_values(before[:, 3])
+        change = signed_values(everything[:, 3])
+        change[: len(old)] -= old
+        moved = change != 0
+        if not moved.any():
+            return 0
+        _draw(self._left, everything[moved, :3], -change[moved], level.drawn, n)
+        for m in range(LEVELS):
+            if m != n:
+                _mark(self._levels[m].stale, everything[moved, :2], n, m)
+        for cell in everything[everything[:, 3] == 0]:
+            free[cell[0], cell[1]] += 1
+        kept = everything[:, 3] != 0
+        order = np.arange(self._taken, self._taken + len(rows))
+        self._taken += len(rows)
+        level.rows = everything[kept]
+        level.order = np.concatenate([level.order, order])[kept]
+        level.limits = np.concatenate([level.limits, limits])[kept]
+        self._free[::step, ::step] = free
+        wide = np.repeat(np.repeat(around, step, 0), step, 1)
+        np.maximum(self._near, wide, out=self._near)
+        # what the pursuit looked at is not what is left any more
+        _mark(level.stale, everything[moved, :2], n, n)
+        return len(rows)
+
+    def _beyond(self, n: int) -> NDArray[np.bool_]:
+        """Return which cells of a level begin beyond the border."""
+        rows, columns = (np.arange(k) << n for k in self._levels[n].stale.shape)
+        outside = rows[:, None] >= self._inside[0], columns[None] >= self._inside[1]
+        return np.asarray(outside[0] | outside[1])
+
+    def _refresh(self, n: int) -> None:
+        """Make the latents of a level anew where something changed."""
+        level = self._levels[n]
+        cells = np.flatnonzero(level.stale)
+        if not len(cells):
+            return
+        patches = Patches(self._left, n)
+        z = level.z.reshape(-1, len(self._basis))
+        strength, looked = level.strength.reshape(-1), level.looked.reshape(-1)
+        for start in range(0, len(cells), _CHUNK):
+            part = cells[start : start + _CHUNK]
+            z[part] = fresh = patches.project(part, self._basis)
+            gains = np.abs(fresh @ level.first_columns)
+            strength[part] = gains.max(1)
+            gains *= level.criterion.first_far
+            looked[part] = gains.max(1)
+        level.stale[:] = False
+
+    def tokens(self) -> Tokens:
+        """Return what was taken so far."""
+        rows = [
+            np.column_stack([np.full(len(level.rows), n), level.rows])
+            for n, level in enumerate(self._levels)
+        ]
+        order = np.argsort(np.concatenate([level.order for level in self._levels]), kind="stable")
+        limits = np.concatenate([level.limits for level in self._levels])
+        return Tokens(np.concatenate(rows)[order], limits[order])
 
 
-def _strength(latents: Tensor, first: NDArray[np.float32]) -> Tensor:
-    """Return the square of the largest gain of each cell (1, 1, h, w)."""
-    gains = latents.reshape(-1, latents.shape[-1]) @ torch.from_numpy(first).to(latents).T
-    return gains.square().amax(1).view(1, 1, *latents.shape[:2])
+def to_map(rows: IntArray, size: tuple[int, int], tokens: int, per_level: int) -> NDArray[np.int32]:
+    """Return tokens (see `Tokens.rows`) as indices (2 K, h, w), in their order at each position."""
+    out = np.zeros((2 * tokens, *size), np.int32)
+    _fill_map(out, rows, per_level, GAINS)
+    return out
 
 
-def _allowed(strength: list[Tensor], level: int) -> NDArray[np.bool_]:
-    """Return cells that explain more than every finer cell around them."""
-    own = strength[level]
-    finer = torch.zeros_like(own)
-    for n in range(level):
-        finer = torch.maximum(finer, F.max_pool2d(strength[n], 1 << (level - n)))
-    if level:
-        finer = F.max_pool2d(finer, 5, 1, 2)
-    return np.asarray((own >= finer)[0, 0].cpu().numpy(), bool)
+@compiled
+def _fill_map(out: NDArray[np.int32], rows: IntArray, per_level: int, zero: int) -> None:
+    filled = np.zeros(out.shape[1:], np.int64)
+    for t in range(rows.shape[0]):
+        level = rows[t, 0]
+        y, x = rows[t, 1] << level, rows[t, 2] << level
+        k = filled[y, x]
+        out[2 * k, y, x] = 1 + level * per_level + rows[t, 3]
+        out[2 * k + 1, y, x] = zero + rows[t, 4]
+        filled[y, x] = k + 1
 
 
-def _coarsen(near: NDArray[np.float32], level: int) -> NDArray[np.float32]:
+def _allowed(strength: list[FloatArray]) -> list[NDArray[np.bool_]]:
+    """Return the cells of each level that explain more than every finer cell around them."""
+    allowed = [np.ones(strength[0].shape, np.bool_)]
+    finer = np.zeros_like(strength[0])
+    for n in range(1, len(strength)):
+        below = np.maximum(finer, strength[n - 1])
+        h, w = strength[n].shape
+        finer = below.reshape(h, 2, w, 2).max((1, 3))
+        allowed.append(strength[n] >= _widest(finer))
+    return allowed
+
+
+def _widest(image: FloatArray) -> FloatArray:
+    """Return the maximum over 5 x 5 places."""
+    for axis in (0, 1):
+        padded = np.pad(image, [(2, 2) if k == axis else (0, 0) for k in (0, 1)])
+        n = image.shape[axis]
+        parts = [np.take(padded, range(k, k + n), axis) for k in range(5)]
+        image = np.maximum.reduce(parts)
+    return image
+
+
+def _coarsen(near: FloatArray, level: int) -> FloatArray:
     size = 1 << level
     h, w = near.shape
-    blocks = near.reshape(h // size, size, w // size, size)
-    return np.ascontiguousarray(blocks.max((1, 3)))
+    return np.ascontiguousarray(near.reshape(h // size, size, w // size, size).max((1, 3)))
 
 
 def _draw(
-    rows: NDArray[np.int64],
-    codes: NDArray[np.float32],
-    basis: Tensor,
-    level: int,
-    size: tuple[int, ...],
-) -> Tensor:
-    values = gain_values()[np.abs(rows[:, 3])] * np.sign(rows[:, 3])
-    drawn = torch.from_numpy((codes[rows[:, 2]] * values[:, None]).astype(np.float32)).to(basis)
-    places = torch.from_numpy(rows[:, :2].copy()).to(basis.device)
-    return render(drawn, places[:, 0], places[:, 1], basis, (size[0], size[1]), level)
+    left: FloatArray, cells: IntArray, gains: FloatArray, drawn: FloatArray, level: int
+) -> None:
+    rows, columns, codes = (np.ascontiguousarray(column) for column in cells.T)
+    draw(left, rows, columns, codes, gains, drawn, level)
 
 
-def _to_map(
-    taken: list[NDArray[np.int64]], size: tuple[int, int], tokens: int, per_level: int
-) -> Tensor:
-    """Return tokens as indices (2 K, h, w), in the order taken at each position."""
-    out = np.zeros((2 * tokens, *size), np.int32)
-    filled = np.zeros(size, np.int64)
-    for level, i, j, code, gain in np.concatenate(taken) if taken else ():
-        y, x = i << level, j << level
-        if y >= size[0] or x >= size[1]:
-            continue  # a cell beyond the border
-        k = filled[y, x]
-        out[2 * k, y, x] = 1 + level * per_level + code
-        out[2 * k + 1, y, x] = GAINS + gain
-        filled[y, x] += 1
-    return torch.from_numpy(out)
+@compiled
+def _mark(stale: NDArray[np.bool_], cells: IntArray, level: int, other: int) -> None:
+    """Mark the cells of a level that overlap with patches of another one."""
+    h, w = stale.shape
+    size, own = 1 << level, 1 << other
+    margin = size // 2 + own // 2
+    for t in range(cells.shape[0]):
+        top, left = (4 * cells[t, 0] - 6) * size - margin, (4 * cells[t, 1] - 6) * size - margin
+        reach = 16 * size + 2 * margin
+        # a cell c draws from (4 c - 6) * own to (4 c + 10) * own
+        y0, x0 = (top // own - 10) // 4 + 1, (left // own - 10) // 4 + 1
+        y1, x1 = ((top + reach) // own + 6) // 4 + 1, ((left + reach) // own + 6) // 4 + 1
+        for y in range(max(y0, 0), min(y1, h)):
+            for x in range(max(x0, 0), min(x1, w)):
+                stale[y, x] = True
 
 
-def _prepare(book: Books, noise: Tensor, quality: Quality) -> _Level:
+def _criterion(book: Book, noise: NDArray[np.float64]) -> Criterion:
 
-    def spread(codes: Tensor) -> Tensor:
-        double = codes.double()
-        return ((double @ noise) * double).sum(1).clamp_min(1e-4).sqrt().to(codes)
+    def weigh(codes: FloatArray, seen: FloatArray) -> tuple[FloatArray, FloatArray]:
+        double = codes.astype(np.float64)
+        sigma = np.sqrt(np.maximum(((double @ noise) * double).sum(1), 1e-4))
+        near = np.maximum(1.0, seen / _FOLLOWING) / sigma
+        return (1 / sigma).astype(np.float32), near.astype(np.float32)
 
-    weights = []
-    for codes, seen in ((book.codes, book.weights), (book.first, book.first_weights)):
-        sigma = spread(codes)
-        far = 1 / (quality.threshold * sigma)
-        near = torch.maximum(far, seen / (_FOLLOWING * quality.threshold * sigma))
-        weights += [_numpy(far), _numpy(near)]
+    far, near = weigh(book.codes, book.seen)
+    first_far, first_near = weigh(book.first, book.first_seen)
     learnt = len(book.codes) - STAR_CODES
     bits = np.full(len(book.codes), math.log2(max(learnt, 2)) + 1.0, np.float32)
     bits[learnt:] = math.log2(STAR_CODES) + 1.0
     cost = ((bits + 10) / _TOKEN_BITS - 1).astype(np.float32)
-    criterion = Criterion(
-        weights[0],
-        weights[1],
-        weights[2],
-        weights[3],
-        np.stack([cost, cost]),
-        _TOLERANCE * quality.threshold,
-    )
-    return _Level(_numpy(book.codes), _numpy(book.first), _numpy(book.gram), criterion)
-
-
-def _numpy(values: Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(values.detach().cpu().numpy(), dtype=np.float32)
-
-
-def latent_noise(basis: Tensor, level: int, covariance: Tensor) -> Tensor:
-    """Return the covariance (D, D), float64, that noise gives latents of a level.
-
-    Parameters
-    ----------
-    basis : Tensor (D, 256)
-        Of the model.
-    level : int
-        Those from 2 on are taken to be like 2: correlations are shorter than their cells.
-    covariance : Tensor (2 L + 1, 2 L + 1)
-        Autocovariance of the noise of pixels.
-    """
-    level = min(level, 2)
-    patches = F.pad(basis.detach().cpu().double().view(-1, 1, PATCH, PATCH), (1,) * 4)
-    images = enlarge(patches, level)[:, 0]
-    lag = covariance.shape[0] // 2
-    shape = [int(n) + 2 * lag for n in images.shape[1:]]
-    kernel = torch.zeros(shape, dtype=torch.float64)
-    lags = torch.arange(-lag, lag + 1)
-    kernel[(lags % shape[0])[:, None], (lags % shape[1])[None]] = covariance.double().cpu()
-    spectrum = torch.fft.rfft2(kernel).real.clamp_min(_LEAST_SPECTRUM)
-    filtered = torch.fft.irfft2(torch.fft.rfft2(images, s=shape) * spectrum, s=shape)
-    filtered = filtered[:, : images.shape[1], : images.shape[2]]
-    products: Tensor = images.flatten(1) @ filtered.flatten(1).T
-    return products
-
-
-@torch.no_grad()
-def fit_star(pixels: Tensor, basis: Tensor, *, most: int = 300) -> StarShape:
-    """Return the shape of the stars of a frame: what draws its compact sources best.
-
-    Parameters
-    ----------
-    pixels : Tensor (H, W)
-        Sky subtracted, in sigma; 0 where missing.
-    basis : Tensor (D, 256)
-        Of the model.
-    most : int
-        Sources that are looked at; those between 12 and 2000 sigma count.
-
-    Returns
-    -------
-    StarShape
-        With width 0 where fewer than four sources are there.
-    """
-    height, width = pixels.shape
-    image = F.pad(pixels.to(basis)[None, None], (0, -width % STRIDE, 0, -height % STRIDE))
-    latents = project(image, basis, 0)
-    power = latents.square().sum(-1)
-    top = F.max_pool2d(power[None, None], 5, 1, 2)[0, 0]
-    here = (power >= top) & (power > 12.0**2) & (power < 2000.0**2)
-    found = latents[here]
-    if len(found) < 4:
-        return StarShape()
-    order = found.square().sum(1).argsort(descending=True)[:most]
-    found = F.normalize(found[order], dim=1)
-    kept = max(len(found) * 6 // 10, 4)
-
-    def value(shape: StarShape) -> float:
-        codes = star_codes(shape, basis, 0, ((1.0, 5, 0),))
-        explained = (found @ codes.T).amax(1).clamp_min(0).square()
-        best = explained.sort(descending=True)[0][:kept]
-        return float(-torch.log(1.0001 - best).mean())
-
-    round_ones = [StarShape(w, 0, 0, b) for w in range(3, WIDTHS, 2) for b in range(len(BETAS))]
-    shape = max(round_ones, key=value)
-    near = [
-        StarShape(w, e1, e2, shape.beta)
-        for w in (shape.width - 1, shape.width, shape.width + 1)
-        for e1 in (-4, -2, 0, 2, 4)
-        for e2 in (-4, -2, 0, 2, 4)
-    ]
-    return max(near, key=value)
+    return Criterion(far, near, first_far, first_near, cost)

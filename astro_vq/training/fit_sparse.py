@@ -33,11 +33,14 @@ from astro_vq.models.sparse_atoms import (
     LEVELS,
     PATCH,
     StarShape,
+    normalize,
     profiles,
-    project,
 )
-from astro_vq.models.sparse_encoder import Quality, fit_star
-from astro_vq.quantizers.pursuit import GAINS, REACH, gain_values
+from astro_vq.models.sparse_books import REACH, overlaps_of_basis
+from astro_vq.models.sparse_encoder import Quality
+from astro_vq.models.sparse_gains import GAINS, signed_values
+from astro_vq.models.sparse_scales import project
+from astro_vq.models.sparse_stars import fit_star
 
 _LAG = 8
 _LEAST_USES = 3
@@ -50,12 +53,12 @@ class Piece(NamedTuple):
     ----------
     pixels : ndarray of float32, shape (H, W)
         Sky subtracted, in sigma; 0 where missing.
-    covariance : Tensor (2 L + 1, 2 L + 1)
+    covariance : ndarray of float64, shape (2 L + 1, 2 L + 1)
         Autocovariance of its noise.
     """
 
     pixels: NDArray[np.float32]
-    covariance: Tensor
+    covariance: NDArray[np.float64]
 
 
 class Round(NamedTuple):
@@ -113,11 +116,11 @@ def make_piece(sigmas: NDArray[np.float64]) -> Piece | None:
         return None
     pixels = np.where(finite, sigmas, 0.0).astype(np.float32)
     try:
-        noise = torch.from_numpy(autocovariance(sigmas, _LAG))
+        noise = autocovariance(sigmas, _LAG)
     except DataError:
-        noise = torch.ones(1, 1, dtype=torch.float64)
-    if not bool(torch.isfinite(noise).all()) or float(noise[len(noise) // 2, len(noise) // 2]) <= 0:
-        noise = torch.ones(1, 1, dtype=torch.float64)
+        noise = np.ones((1, 1))
+    if not np.isfinite(noise).all() or noise[len(noise) // 2, len(noise) // 2] <= 0:
+        noise = np.ones((1, 1))
     return Piece(pixels, noise)
 
 
@@ -145,10 +148,10 @@ def start_model(
 def _bank(width: float) -> Tensor:
     """Return Gaussians (N, 256), unit norm, at places over a cell, closer where they are sharp."""
     count = max(2, min(6, round(8 / width)))
-    along = (torch.arange(count, dtype=torch.float64) + 0.5) / count * 4 - 2
+    along = (np.arange(count) + 0.5) / count * 4 - 2
     star = StarShape(1, 0, 0, len(BETAS) - 1)
-    drawn = profiles(star, width, along.repeat_interleave(count), along.repeat(count))
-    return F.normalize(drawn.flatten(1), dim=1).float()
+    drawn = profiles(star, width, np.repeat(along, count), np.tile(along, count))
+    return torch.from_numpy(normalize(drawn.reshape(-1, PATCH**2).astype(np.float32)))
 
 
 def _bright(piece: Piece, rng: np.random.Generator, number: int = 40) -> list[NDArray[np.float32]]:
@@ -175,30 +178,31 @@ def run_round(
     directions, weights, codes, cosines, lefts = [], [], [], [], []
     stars = 0
     for piece in pieces:
-        pixels = torch.from_numpy(piece.pixels)
-        star = fit_star(pixels, model.basis)
-        maps = model.encode_frame(pixels, quality, star, piece.covariance)
-        drawn = model.decode_frame(maps, star)[: pixels.shape[0], : pixels.shape[1]]
-        left = pixels - drawn
-        lefts.append(float(left.square().mean().sqrt()))
+        star = fit_star(piece.pixels, model.maker.basis)
+        maps = model.encode_frame(piece.pixels, quality, star, piece.covariance)
+        height, width = piece.pixels.shape
+        left = piece.pixels - model.decode_frame(maps, star)[:height, :width]
+        lefts.append(float(np.sqrt(np.square(left).mean())))
         unit = 4 * 2 ** (LEVELS - 1)
-        padded = F.pad(left[None, None], (0, -left.shape[1] % unit, 0, -left.shape[0] % unit))
-        k, y, x = torch.nonzero(maps[0::2], as_tuple=True)
-        index = maps[0::2][k, y, x].long() - 1
-        level, code = index // model.codes_per_level, index % model.codes_per_level
-        signed = maps[1::2][k, y, x].long() - GAINS
-        gain = torch.from_numpy(gain_values())[signed.abs()] * signed.sign()
+        padded = np.pad(left, [(0, -n % unit) for n in left.shape])
+        k, y, x = np.nonzero(maps[0::2])
+        index = maps[0::2][k, y, x].astype(np.int64) - 1
+        code = torch.from_numpy(index % model.codes_per_level)
+        level = torch.from_numpy(index // model.codes_per_level)
+        gain = torch.from_numpy(signed_values(maps[1::2][k, y, x].astype(np.int64) - GAINS))
         stars += int((code >= learnt).sum())
         for n in range(LEVELS):
             here = (level == n) & (code < learnt)
             if not here.any():
                 continue
-            book = model.books(star)[n]
-            middle = book.gram[REACH, REACH].double()
-            own = book.codes[code[here]] * gain[here, None]
-            latents = project(padded, model.basis, n)[y[here] >> n, x[here] >> n]
+            middle = torch.from_numpy(
+                overlaps_of_basis(model.maker.basis, n)[REACH, REACH]
+            ).double()
+            own = torch.from_numpy(model.maker.codes(n, star))[code[here]] * gain[here, None]
+            latents = project(padded, model.maker.basis, n)
+            found = torch.from_numpy(latents[y[here.numpy()] >> n, x[here.numpy()] >> n])
             steady = middle + 0.01 * torch.eye(len(middle), dtype=torch.float64)
-            full = own.double() + torch.linalg.solve(steady, latents.double().T).T
+            full = own.double() + torch.linalg.solve(steady, found.double().T).T
             size = full.norm(dim=1)
             direction = (full / size[:, None] * gain[here, None].sign()).float()
             directions.append(direction)

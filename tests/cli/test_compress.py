@@ -95,7 +95,8 @@ def test_every_option_reaches_the_library(image, monkeypatch):
 
     monkeypatch.setattr(astro_vq, "compress", compress, raising=False)
     done = run(image, "-o", "x.avq", "-m", "run", "--max-error", "0.125sigma", "--effort", "9",
-               "--embed-model", "--device", "cpu", "--overwrite", "--json")  # fmt: skip
+               "--embed-model", "--device", "cpu", "--overwrite", "--json",
+               "--non-negative-hdu", "WHT", "--non-negative-hdu", "3")  # fmt: skip
     assert done.exit_code == 0
     assert done.stderr == f"{image}: something to know\n"
     assert taken.pop("source") == image
@@ -113,7 +114,7 @@ def test_every_option_reaches_the_library(image, monkeypatch):
         "delete_input": False,
         "quality": None,
         "bits_per_pixel": None,
-        "non_negative": False,
+        "non_negative": ["WHT", 3],
         "dither": None,
     }
 

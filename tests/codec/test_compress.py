@@ -370,6 +370,18 @@ def test_flags_and_constants_are_kept_lossless_and_that_is_said(roundtrip, sky_i
     assert np.array_equal(fits.getdata(io.BytesIO(back), "DQ"), flags)
 
 
+def test_tiles_are_larger_where_a_coarse_bound_leaves_little_in_them():
+    image = np.random.default_rng(0).normal(9, 1, (16, 8300)).astype("f4")
+
+    def tile(**choices):
+        done = astro_vq.compress(image, io.BytesIO(), tokens=False, effort=1, **choices)
+        return done.hdus[0]["tile"]
+
+    assert tile(max_error=4.0) == [16, 8300]
+    assert tile(max_error="2.5sigma") == [16, 4096]
+    assert tile(max_error=4.0, tile_size=256) == [16, 4096]
+
+
 def test_an_integer_bound_below_one_step_is_lossless_and_that_is_said(roundtrip):
     data = np.arange(900, dtype="i4").reshape(30, 30)
     original = file_of(data, BSCALE=2.0)

@@ -16,6 +16,7 @@ from astro_vq.codec.floors import stored_floor
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles, fit_shared
 from astro_vq.codec.quantize import (
+    COUNTED,
     LOOP,
     SCALE,
     Mapping,
@@ -23,7 +24,7 @@ from astro_vq.codec.quantize import (
     quantize_tile,
     restore_tile,
 )
-from astro_vq.errors import DataError
+from astro_vq.errors import DataError, FormatError
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)
 BOUNDS = st.sampled_from([1e-30, 1e-3, 0.1, 0.3, 1.0, 7.5, 1e4, 1e30])
@@ -98,6 +99,14 @@ def test_cells_of_integers_have_the_documented_middles():
     assert middle_of_cells(np.array([51, 52, 10**9]), 5, -128, "int8").tolist() == [125, 127, 127]
 
 
+def test_a_floor_that_the_type_does_not_have_is_an_error():
+    mapping = Mapping(COUNTED, 5, floor=-3)
+    tile = quantize_tile(np.zeros((2, 2), np.int8), 2, mapping)
+    for dtype in ("uint8", "uint64", "float32"):
+        with pytest.raises(FormatError):
+            restore_tile(tile, mapping, dtype)
+
+
 def test_zeros_cost_no_exceptions():
     image = weights()
     image[np.isnan(image)] = 0
@@ -166,6 +175,32 @@ def test_images_whose_zero_is_no_limit_are_kept_lossless():
     result = astro_vq.compress(file, target, tokens=False, max_error=9, non_negative=True)
     assert result.fidelity == "lossless"
     assert "lossless" in result.notes[0]
+
+
+def test_one_of_several_hdus_may_be_named(tmp_path):
+    science, weight = weights() - np.float32(3), weights()
+    path = tmp_path / "coadd.fits"
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(science, name="SCI"),
+        fits.ImageHDU(weight, name="WGT"),
+    ]
+    fits.HDUList(hdus).writeto(path)
+    with pytest.raises(DataError, match=r"HDU 1 \(SCI\)"):
+        astro_vq.compress(path, tokens=False, max_error=0.05, non_negative=True)
+    for named in (["wgt"], [2]):
+        target = tmp_path / "out.avq"
+        result = astro_vq.compress(
+            path, target, tokens=False, max_error=0.05, non_negative=named, overwrite=True
+        )
+        assert [hdu.get("non_negative") for hdu in result.hdus] == [None, None, True]
+    with astro_vq.open(target) as opened:
+        check(weight, opened[2].data, 0.05)
+        assert np.nanmin(opened[1].data) < 0
+    with pytest.raises(
+        DataError, match=r"no image HDU 'VAR' .* there are: 0, 1 \(SCI\), 2 \(WGT\)"
+    ):
+        astro_vq.compress(path, target, tokens=False, non_negative=["VAR"], overwrite=True)
 
 
 def test_negative_pixels_are_refused_with_file_hdu_and_remedy(tmp_path):

@@ -27,7 +27,7 @@ def make_maps(number, *, side=64, seed=0):
         for k in range(rng.integers(1, 13)):
             level, code = rng.integers(0, highest + 1), rng.integers(0, 1184)
             maps[2 * k, y, x] = 1 + level * 1184 + code
-            maps[2 * k + 1, y, x] = 64 + rng.choice([-1, 1]) * rng.integers(1, 64)
+            maps[2 * k + 1, y, x] = 256 + rng.choice([-1, 1]) * rng.integers(1, 256)
         maps[2 * k + 2 :, y, x] = 0
     return maps
 
@@ -43,7 +43,7 @@ def test_maps_come_back(number):
 
 def test_an_empty_neighbourhood_costs_next_to_nothing():
     maps = np.zeros((24, 256, 256), np.int32)
-    maps[:2, 100, 200] = 1 + 17, 64 + 5
+    maps[:2, 100, 200] = 1 + 17, 256 + 5
     data = encode_maps(maps, SHAPE, (0, 0), np.full(context_count(SHAPE), HALF))
     assert len(data) < 40  # 65,536 positions, and one token
 
@@ -61,9 +61,9 @@ def test_tables_adapt_in_the_same_way_on_both_sides():
 def test_the_code_never_changes():
     tables = np.full(context_count(SHAPE), HALF)
     maps = np.zeros((24, 4, 4), np.int32)
-    maps[:2, 1, 2] = 1 + 500, 64 - 9
-    maps[:4, 2, 2] = 1 + 1184 + 1100, 64 + 30, 1 + 3, 64 + 1
-    assert encode_maps(maps, SHAPE, (0, 0), tables).hex() == "04368713a1d7b0452e"
+    maps[:2, 1, 2] = 1 + 500, 256 - 9
+    maps[:4, 2, 2] = 1 + 1184 + 1100, 256 + 130, 1 + 3, 256 + 1
+    assert encode_maps(maps, SHAPE, (0, 0), tables).hex() == "043682c62873fb2c523840"
 
 
 def test_damage_is_an_error_or_other_maps_but_never_a_crash():

@@ -66,6 +66,9 @@ def _tiles() -> list[tuple[np.ndarray, pixels.PixelSpec]]:
         (np.tile(spiky, (4, 4)).astype("i2"), pixels.PixelSpec("int16")),
         (np.rint(sky / 9).astype("f4") * 9, pixels.PixelSpec("float32")),
         (np.full((3, 4), 5, "u1"), pixels.PixelSpec("uint8")),
+        (np.maximum(sky - 100, 0).astype("f4"), pixels.PixelSpec("float32", 0.5, floor=0)),
+        (sky.astype("u1"), pixels.PixelSpec("uint8", 3.0, floor=0)),
+        (sky.astype("f4"), pixels.PixelSpec("float32", 4.0, dither=7)),
     ]
     return made
 
@@ -78,7 +81,8 @@ def streams() -> list[Stream]:
         for effort in (4, 9):
             blob = pixels.fit_shared([tile], spec, effort=effort)
             side = shared.Shared.from_bytes(blob)
-            mapping = side.mapping or default_mapping(tile, spec.bound)
+            choices = {"floor": spec.floor, "dither": spec.dither}
+            mapping = side.mapping or default_mapping(tile, spec.bound, **choices)
             quantized = [quantize_tile(tile, spec.bound, mapping, blank=spec.blank)]
             coded = [(c.id, c.encode([tile], effort)[0]) for c in coders.WHOLE_TILE_CODERS]
             coded += [
@@ -93,6 +97,10 @@ def streams() -> list[Stream]:
         if row["name"] in golden and len(row["stream"]) < 12000:
             stream, blob = (base64.b64decode(row[k]) for k in ("stream", "shared"))
             found.append(Stream(stream, blob, (64, 64), pixels.PixelSpec(*golden[row["name"]])))
+    for row in json.loads((GOLDEN / "mappings.json").read_text()):
+        stream, blob = (base64.b64decode(row[k]) for k in ("stream", "shared"))
+        spec = pixels.PixelSpec(row["dtype"], row["bound"])
+        found.append(Stream(stream, blob, tuple(row["shape"]), spec))
     for row in json.loads((GOLDEN / "fpacked_streams.json").read_text()):
         if "shape" in row and "spec" in row:
             stream, blob = (base64.b64decode(row[k]) for k in ("stream", "shared"))

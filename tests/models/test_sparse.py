@@ -3,27 +3,26 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from astro_vq.checkpoint import load_model, save_model
 from astro_vq.config import ModelConfig, RunConfig
 from astro_vq.errors import ConfigError
 from astro_vq.models import PlainBatch, SparseVQ, build_model
-from astro_vq.models.sparse_atoms import (
-    BETAS,
-    STAR_CODES,
-    StarShape,
-    enlarge,
-    profiles,
-    project,
-    reduce,
-    render,
-    star_codes,
+from astro_vq.models.sparse_atoms import BETAS, STAR_CODES, StarShape, profiles, star_codes
+from astro_vq.models.sparse_books import (
+    latent_noise,
+    overlaps_of_basis,
+    seen_by_aperture,
+    view_of_aperture,
 )
-from astro_vq.models.sparse_encoder import Quality, fit_star, latent_noise
-from astro_vq.quantizers.pursuit import GAINS
+from astro_vq.models.sparse_encoder import Quality
+from astro_vq.models.sparse_gains import GAINS
+from astro_vq.models.sparse_scales import add_enlarged, draw, project, reduce
+from astro_vq.models.sparse_stars import fit_star
 from astro_vq.training.fit_sparse import Piece, fit, make_piece, start_model
 
-WHITE = torch.ones(1, 1, dtype=torch.float64)
+WHITE = np.ones((1, 1))
 GAUSSIAN = StarShape(21, 0, 0, len(BETAS) - 1)  # 2.65 pixels wide
 
 
@@ -34,48 +33,87 @@ def star_field(fluxes, places, *, side=128, noise=1.0, seed=0):
     image = noise * rng.normal(size=(side, side))
     for flux, (y, x) in zip(fluxes, places, strict=True):
         image += flux * np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / 2 / width**2)
-    return torch.from_numpy(image.astype(np.float32))
+    return image.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def model():
     pieces = [
-        make_piece(star_field([200, 40], [(40.3, 40.8), (90, 77.5)], seed=seed).double().numpy())
+        make_piece(star_field([200, 40], [(40.3, 40.8), (90, 77.5)], seed=seed).astype(float))
         for seed in range(2)
     ]
     return start_model(pieces, dim=24, codes=64, tokens=6, seed=0)
 
 
-@pytest.mark.parametrize("level", [0, 1, 3])
+@pytest.mark.parametrize("level", [1, 3])
 def test_the_way_down_is_the_adjoint_of_the_way_up(level):
-    torch.manual_seed(0)
-    small, large = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 8 << level, 8 << level)
-    there = (enlarge(small, level) * large).sum()
-    torch.testing.assert_close(there, (small * reduce(large, level)).sum(), rtol=1e-4, atol=1e-4)
+    rng = np.random.default_rng(0)
+    small = rng.normal(size=(8, 12)).astype(np.float32)
+    large = rng.normal(size=(8 << level, 12 << level)).astype(np.float32)
+    drawn = np.zeros_like(large)
+    add_enlarged(drawn, small, level)
+    assert float((drawn * large).sum()) == pytest.approx(
+        float((small * reduce(large, level)).sum()), rel=1e-4, abs=1e-4
+    )
+
+
+def test_a_level_is_drawn_linearly_between_its_values():
+    drawn = np.zeros((4, 12), np.float32)
+    add_enlarged(drawn, np.array([[0, 8, 0]], np.float32), 2)
+    # middles of values lie 4 pixels apart; there is nothing above and below
+    along = np.array([0, 0, 1, 3, 5, 7, 7, 5, 3, 1, 0, 0]) / 8
+    down = np.array([5, 7, 7, 5]) / 8
+    np.testing.assert_allclose(drawn, 2 * down[:, None] * along[None])
 
 
 @pytest.mark.parametrize("level", [0, 2])
 def test_latents_are_products_with_what_is_drawn(model, level):
-    torch.manual_seed(1)
-    side = 64 << level
-    image = torch.randn(1, 1, side, side)
-    basis = model.basis.detach()
+    rng = np.random.default_rng(1)
+    basis = model.maker.basis
+    image = rng.normal(size=(64 << level, 64 << level)).astype(np.float32)
     latents = project(image, basis, level)
     for y, x, d in ((5, 7, 0), (8, 3, 11)):
-        unit = torch.zeros(1, basis.shape[0])
-        unit[0, d] = 1.0
-        at = torch.tensor([y]), torch.tensor([x])
-        drawn = render(unit, *at, basis, (side >> level + 2, side >> level + 2), level)
-        torch.testing.assert_close(latents[y, x, d], (drawn * image).sum(), rtol=1e-3, atol=1e-3)
+        drawn = np.zeros_like(image)
+        place = (np.array([v]) for v in (y, x, d))
+        draw(drawn, *place, np.ones(1, np.float32), basis, level)
+        expected = float((drawn * image).sum())
+        assert latents[y, x, d] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_overlaps_are_products_of_what_is_drawn(model, level):
+    basis = model.maker.basis
+    overlaps = overlaps_of_basis(basis, level)
+    drawn = np.zeros((64 << level, 64 << level), np.float32)
+    draw(drawn, *(np.array([v]) for v in (8, 7, 3)), np.ones(1, np.float32), basis, level)
+    latents = project(drawn, basis, level)
+    np.testing.assert_allclose(latents[5:12, 4:11], overlaps[..., 3], atol=1e-4)
 
 
 def test_white_noise_gives_latents_the_covariance_of_the_basis(model):
-    noise = latent_noise(model.basis, 0, WHITE)
-    torch.testing.assert_close(noise.float(), torch.eye(24), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(latent_noise(model.maker.basis, 0, WHITE), np.eye(24), atol=1e-4)
+    noise = latent_noise(model.maker.basis, 2, WHITE)
+    middle = overlaps_of_basis(model.maker.basis, 2)[3, 3]
+    np.testing.assert_allclose(noise, middle, atol=1e-3)
+
+
+def test_an_aperture_sees_at_most_all_of_a_code(model):
+    for level in range(3):
+        codes = model.maker.codes(level, GAUSSIAN)
+        seen, _ = seen_by_aperture(codes, view_of_aperture(model.maker.basis, level), level)
+        assert seen.min() >= 0
+        assert seen.max() <= 1
+    # a star of 1.13 pixels sigma in a disc of 57 pixels: all its flux, over the noise of the disc
+    star = model.maker.codes(0, GAUSSIAN)[64 + 44]
+    flux = np.abs(star @ model.maker.basis).sum()
+    view = view_of_aperture(model.maker.basis, 0)
+    seen, aims = seen_by_aperture(star[None], view, 0)
+    assert seen[0] == pytest.approx(flux / 57**0.5, rel=0.1)
+    assert aims[0] @ star == pytest.approx(1.0, abs=1e-4)  # a star alone gets its own gain
 
 
 def test_profiles_have_the_width_that_they_say():
-    drawn = profiles(StarShape(1, 0, 0, 1), 4.0, torch.zeros(1).double(), torch.zeros(1).double())
+    drawn = profiles(StarShape(1, 0, 0, 1), 4.0, np.zeros(1), np.zeros(1))
     # the middle of a cell lies between pixels 7 and 8: 0.5 and 2.5 pixels from the middle
     row = drawn[0, 7]
     scale = 4.0 / (2 ** (1 / 4) - 1)
@@ -93,22 +131,23 @@ def test_empty_sky_has_no_tokens(model):
 def test_stars_of_any_brightness_come_back_without_overshoot(model, flux):
     image = star_field([flux], [(61.4, 66.7)])
     star = fit_star(
-        star_field([300.0] * 5, [(20.2 * k + 15, 17.7 * k + 20) for k in range(5)]), model.basis
+        star_field([300.0] * 5, [(20.2 * k + 15, 17.7 * k + 20) for k in range(5)]),
+        model.maker.basis,
     )
     maps = model.encode_frame(image, Quality(5.0), star, WHITE)
-    mean = model.decode_frame(maps, star).detach()
+    mean = model.decode_frame(maps, star)
     part = slice(52, 72), slice(56, 76)
     truth = float(image[part].sum())
     assert float(mean[part].sum()) == pytest.approx(truth, rel=0.02, abs=60)
-    assert float((mean - image).abs().max()) < max(8.0, 0.15 * flux)
+    assert float(np.abs(mean - image).max()) < max(8.0, 0.15 * flux)
     assert 0 < int((maps[0::2] != 0).sum()) < 200
 
 
 def test_the_width_of_stars_is_found(model):
     places = [(20.2 * k + 15, 17.7 * k + 20) for k in range(6)]
-    star = fit_star(star_field([300.0] * 6, places), model.basis)
+    star = fit_star(star_field([300.0] * 6, places), model.maker.basis)
     assert star.fwhm == pytest.approx(GAUSSIAN.fwhm, rel=0.15)
-    assert fit_star(star_field([], []), model.basis).width == 0
+    assert fit_star(star_field([], []), model.maker.basis).width == 0
 
 
 def test_more_tokens_come_nearer(model):
@@ -116,22 +155,20 @@ def test_more_tokens_come_nearer(model):
     maps = model.encode_frame(image, Quality(5.0), StarShape(), WHITE)
     left = []
     for depth in (0, 1, 3, 6):
-        part = maps.clone()
+        part = maps.copy()
         part[2 * depth :] = 0
-        drawn = model.decode_frame(part, StarShape()).detach()
-        left.append(float((drawn - image).square().sum()))
+        drawn = model.decode_frame(part, StarShape())
+        left.append(float(np.square(drawn - image).sum()))
     assert left == sorted(left, reverse=True)
 
 
 def test_correlated_noise_is_not_taken_for_sources(model):
-    torch.manual_seed(0)
-    kernel = torch.tensor([0.25, 0.5, 0.25])
-    noise = torch.randn(1, 1, 132, 132)
-    for shape in ((1, 1, 1, 3), (1, 1, 3, 1)):
-        noise = torch.nn.functional.conv2d(noise, kernel.view(shape))
-    noise = noise[0, 0, :128, :128] / noise.std()
-    along = torch.tensor([1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]) / 0.375
-    covariance = (along[:, None] * along[None]).double()
+    noise = np.random.default_rng(0).normal(size=(132, 132))
+    for axis in (0, 1):
+        noise = ndimage.convolve1d(noise, [0.25, 0.5, 0.25], axis)
+    noise = (noise[:128, :128] / noise.std()).astype(np.float32)
+    along = np.array([1, 4, 6, 4, 1]) / 6
+    covariance = along[:, None] * along[None]
     counts = [
         int((model.encode_frame(noise, Quality(5.5), StarShape(), c)[0::2] != 0).sum())
         for c in (WHITE, covariance)
@@ -140,15 +177,15 @@ def test_correlated_noise_is_not_taken_for_sources(model):
 
 
 def test_star_codes_have_unit_norm_where_they_fit(model):
-    codes = star_codes(GAUSSIAN, model.basis.detach(), 0)
+    codes = star_codes(GAUSSIAN, model.maker.basis, 0)
     assert codes.shape == (STAR_CODES, 24)
-    torch.testing.assert_close(codes.norm(dim=1), torch.ones(STAR_CODES))
-    assert not star_codes(GAUSSIAN, model.basis.detach(), 3).any()
-    assert not star_codes(StarShape(), model.basis.detach(), 0).any()
+    np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, rtol=1e-5)
+    assert not star_codes(GAUSSIAN, model.maker.basis, 3).any()
+    assert not star_codes(StarShape(), model.maker.basis, 0).any()
 
 
 def test_the_model_gives_tokens_and_images_like_others(model, tmp_path):
-    pixels = torch.asinh(star_field([100.0], [(33.3, 30.1)], side=64))[None, None]
+    pixels = torch.from_numpy(np.arcsinh(star_field([100.0], [(33.3, 30.1)], side=64)))[None, None]
     maps = model.encode_indices(pixels)
     assert maps.shape == (1, model.depth, 16, 16)
     assert int(maps.max()) < model.codes
@@ -168,7 +205,7 @@ def test_rounds_bring_codes_nearer_to_what_they_stand_for():
     for seed in range(2):
         places = [(20.3 * k + 9, (31.7 * k * (seed + 1)) % 110 + 9) for k in range(6)]
         image = star_field([60.0 * 2**k for k in range(6)], places, seed=seed)
-        pieces.append(Piece(image.numpy(), WHITE))
+        pieces.append(Piece(image, WHITE))
     fresh = start_model(pieces, dim=12, codes=32, tokens=6, seed=0)
     log = fit(fresh, pieces, rounds=2)
     assert [r.number for r in log] == [0, 1]

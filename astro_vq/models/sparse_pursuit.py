@@ -1,0 +1,338 @@
+"""Matching pursuit over a map of latents: which code explains most of what is left, and where.
+
+A *cell* is a position of the map. Taking a code at a cell lowers the latents of the cells around
+it by their overlap, so that what is left is known exactly and the next code is chosen on it:
+fluxes converge, whatever the codes are. In a pass all cells that stand out among their
+neighbours take one code each; cells that this changed are looked at again in the next pass.
+Loops are compiled; they are for the encoder alone, so that rounding never matters to a decoder.
+
+References
+----------
+Mallat & Zhang 1993, IEEE TSP 41, 3397; Krstulovic & Gribonval 2006, ICASSP (local updates).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_vq.entropy.compiled import compiled
+from astro_vq.models.sparse_atoms import FloatArray
+
+IntArray = NDArray[np.int64]
+
+_TOGETHER = 64  # cells that are multiplied with codes at once
+
+
+class Criterion(NamedTuple):
+    """When a code is worth its bits: ``(abs(gain) * weight / threshold)**2 - cost`` exceeds 1.
+
+    Attributes
+    ----------
+    far, near : ndarray of float32, shape (N,)
+        Weights of the codes away from and close to codes that are taken already.
+    first_far, first_near : ndarray of float32, shape (M,)
+        Those of the few codes that cells are looked through with first.
+    cost : ndarray of float32, shape (N,)
+        Of each code.
+    """
+
+    far: FloatArray
+    near: FloatArray
+    first_far: FloatArray
+    first_near: FloatArray
+    cost: FloatArray
+
+
+@compiled
+def _nearest(size: float, values: FloatArray) -> int:
+    """Return the index of the value nearest to a size; 0 is below half of the first."""
+    low, high = 0, values.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if values[middle] <= size:
+            low = middle
+        else:
+            high = middle
+    return low if size - values[low] < values[high] - size else high
+
+
+@compiled
+def _best(products: FloatArray, weights: FloatArray) -> float:
+    """Return the largest weighted gain among products with the codes of the first look."""
+    best = np.float32(0.0)
+    for k in range(weights.shape[0]):
+        best = max(best, abs(products[k] * weights[k]))
+    return float(best)
+
+
+@compiled
+def _choose(
+    products: FloatArray, weights: FloatArray, cost: FloatArray, factor: float
+) -> tuple[int, float]:
+    """Return the code most worth its bits given products with all, and what is to exceed 1."""
+    scale, best, code = np.float32(factor), np.float32(-1e30), 0
+    for k in range(cost.shape[0]):
+        v = products[k] * weights[k] * scale
+        v = v * v - cost[k]
+        if v > best:
+            best, code = v, k
+    return code, float(best)
+
+
+@compiled
+def _look_again(
+    z: FloatArray,
+    cells: IntArray,
+    number: int,
+    first: FloatArray,
+    first_far: FloatArray,
+    first_near: FloatArray,
+    near: FloatArray,
+    threshold: float,
+    share: float,
+    score: FloatArray,
+) -> None:
+    """Write the scores of some cells."""
+    w, dim = z.shape[1], z.shape[2]
+    rows = np.empty((_TOGETHER, dim), np.float32)
+    for start in range(0, number, _TOGETHER):
+        count = min(_TOGETHER, number - start)
+        for k in range(count):
+            cell = cells[start + k]
+            rows[k] = z[cell // w, cell % w]
+        products = np.dot(rows[:count], first)
+        for k in range(count):
+            i, j = cells[start + k] // w, cells[start + k] % w
+            weights = first_near if near[i, j] > 0 else first_far
+            factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
+            score[i, j] = _best(products[k], weights) * factor
+
+
+@compiled
+def _subtract(z: FloatArray, overlaps: FloatArray, i: int, j: int, code: int, value: float) -> None:
+    h, w, dim = z.shape
+    change = np.float32(value)
+    for a in range(max(i - 3, 0), min(i + 4, h)):
+        for b in range(max(j - 3, 0), min(j + 4, w)):
+            place = (a - i + 3) * 7 + b - j + 3
+            for d in range(dim):
+                z[a, b, d] -= overlaps[code, place, d] * change
+
+
+@compiled
+def pursue(
+    z: FloatArray,
+    overlaps: FloatArray,
+    sizes: FloatArray,
+    codes: FloatArray,
+    first: FloatArray,
+    far: FloatArray,
+    near_weights: FloatArray,
+    first_far: FloatArray,
+    first_near: FloatArray,
+    cost: FloatArray,
+    threshold: float,
+    tolerance: float,
+    looked: FloatArray,
+    near: FloatArray,
+    allowed: NDArray[np.bool_],
+    free: IntArray,
+    values: FloatArray,
+    look: float,
+    most: int,
+) -> tuple[IntArray, FloatArray]:
+    """Take codes, the most significant first, until none is worth its bits.
+
+    Parameters
+    ----------
+    z : ndarray of float32, shape (h, w, D)
+        Products of what is left with the basis; updated in place.
+    overlaps, sizes : ndarray of float32, shape (N, 49, D), (N, 49)
+        See `astro_vq.models.sparse_books.Book`.
+    codes, first : ndarray of float32, shape (D, N), (D, M)
+        Codes in columns, and a few that stand for all: a full search follows where one of them
+        sees something.
+    far, near_weights, first_far, first_near, cost
+        See `Criterion`.
+    threshold : float
+        In sigma.
+    tolerance : float
+        Share of the gains nearby that may stay, at a threshold of 1.
+    looked : ndarray of float32, shape (h, w)
+        Largest gain of the first look at each cell, weighted by `first_far`.
+    near : ndarray of float32, shape (h, w)
+        Largest gain taken around each cell, 0 for none; updated.
+    allowed : ndarray of bool, shape (h, w)
+        Cells that may take codes.
+    free : ndarray of int64, shape (h, w)
+        How many more codes each cell may take; updated.
+    values : ndarray of float32
+        Of the gains.
+    look : float
+        Weighted gain of the first look, in thresholds, above which a full search follows.
+    most : int
+        Codes taken at most.
+
+    Returns
+    -------
+    ndarray of int64, shape (T, 4)
+        Row, column, code, and index of the gain with its sign, in the order taken.
+    ndarray of float32, shape (T,)
+        The threshold at which each would just have been taken.
+    """
+    h, w, dim = z.shape
+    out, limits = np.empty((256, 4), np.int64), np.empty(256, np.float32)
+    taken = 0
+    share = tolerance * threshold
+    score = np.zeros((h, w), np.float32)
+    waiting, changed = np.zeros((h, w), np.bool_), np.zeros((h, w), np.bool_)
+    queue, again = np.empty(h * w, np.int64), np.empty(h * w, np.int64)
+    follow, tops = np.empty(h * w, np.int64), np.empty(h * w, np.int64)
+    rows = np.empty((_TOGETHER, dim), np.float32)
+    queued, altered = 0, 0
+    for i in range(h):
+        for j in range(w):
+            if allowed[i, j] and near[i, j] > 0:
+                again[altered] = i * w + j
+                altered += 1
+            elif allowed[i, j]:
+                score[i, j] = looked[i, j] / threshold
+                if score[i, j] > look:
+                    queue[queued] = i * w + j
+                    queued += 1
+    following = queued
+    follow, queue = queue, follow
+    while taken < most:
+        _look_again(z, again, altered, first, first_far, first_near, near, threshold, share, score)
+        for k in range(altered):
+            i, j = again[k] // w, again[k] % w
+            changed[i, j] = False
+            if score[i, j] > look and not waiting[i, j]:
+                follow[following] = again[k]
+                following += 1
+        for k in range(following):
+            waiting[follow[k] // w, follow[k] % w] = False
+        queue, follow = follow, queue
+        queued, following, altered = following, 0, 0
+        if queued == 0:
+            break
+        standing = 0
+        for t in range(queued):
+            i, j = queue[t] // w, queue[t] % w
+            v = score[i, j]
+            if v <= look:
+                continue
+            top = True
+            for a in range(max(i - 2, 0), min(i + 3, h)):
+                for b in range(max(j - 2, 0), min(j + 3, w)):
+                    if score[a, b] > v or (score[a, b] == v and a * w + b < queue[t]):
+                        top = False
+            if top:
+                tops[standing] = queue[t]
+                standing += 1
+            elif not waiting[i, j]:
+                waiting[i, j] = True
+                follow[following] = queue[t]
+                following += 1
+        key = np.empty(standing, np.float32)
+        for k in range(standing):
+            key[k] = -score[tops[k] // w, tops[k] % w]
+        order = np.argsort(key)
+        for start in range(0, standing, _TOGETHER):
+            count = min(_TOGETHER, standing - start)
+            for k in range(count):
+                cell = tops[order[start + k]]
+                rows[k] = z[cell // w, cell % w]
+            products = np.dot(rows[:count], codes)
+            for k in range(count):
+                i, j = tops[order[start + k]] // w, tops[order[start + k]] % w
+                if changed[i, j]:
+                    continue  # looked at again in the next pass
+                factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
+                weights = near_weights if near[i, j] > 0 else far
+                code, worth = _choose(products[k], weights, cost, factor)
+                gain = float(products[k, code])
+                index = _nearest(abs(gain), values)
+                if worth <= 1 or free[i, j] <= 0 or taken >= most or index == 0:
+                    score[i, j] = 0
+                    continue
+                square = (gain * weights[code]) ** 2 / (1 + cost[code])
+                bend = 2 * (tolerance * near[i, j]) ** 2
+                if bend > 0:
+                    square = (math.sqrt(1 + 2 * bend * square) - 1) / bend
+                value = float(values[index])
+                if gain < 0:
+                    value, index = -value, -index
+                if taken == out.shape[0]:
+                    larger = np.empty((2 * taken, 4), np.int64)
+                    longer = np.empty(2 * taken, np.float32)
+                    larger[:taken], longer[:taken] = out, limits
+                    out, limits = larger, longer
+                out[taken, 0], out[taken, 1], out[taken, 2], out[taken, 3] = i, j, code, index
+                limits[taken] = math.sqrt(square)
+                taken += 1
+                free[i, j] -= 1
+                for a in range(max(i - 2, 0), min(i + 3, h)):
+                    for b in range(max(j - 2, 0), min(j + 3, w)):
+                        near[a, b] = max(near[a, b], abs(value))
+                _subtract(z, overlaps, i, j, code, value)
+                for a in range(max(i - 3, 0), min(i + 4, h)):
+                    for b in range(max(j - 3, 0), min(j + 4, w)):
+                        if not allowed[a, b] or changed[a, b]:
+                            continue
+                        close = abs(a - i) <= 2 and abs(b - j) <= 2
+                        size = sizes[code, (a - i + 3) * 7 + b - j + 3] * abs(value)
+                        if close or size > 0.3:
+                            changed[a, b] = True
+                            again[altered] = a * w + b
+                            altered += 1
+    return out[:taken], limits[:taken]
+
+
+@compiled
+def refit(
+    z: FloatArray,
+    overlaps: FloatArray,
+    aims: FloatArray,
+    rows: IntArray,
+    values: FloatArray,
+    sweeps: int,
+) -> None:
+    """Choose the gains of codes that are taken again, one after the other, for the least left.
+
+    Parameters
+    ----------
+    z, overlaps, values
+        See `pursue`.
+    aims : ndarray of float32, shape (N, D)
+        What latents are multiplied with for a code's gain.
+    rows : ndarray of int64, shape (T, 4)
+        Row, column, code and gain, which is changed; 0 where a code is not needed any more.
+    sweeps : int
+        How often to go through them.
+    """
+    for _ in range(sweeps):
+        moved = False
+        for t in range(rows.shape[0]):
+            i, j, code, index = rows[t, 0], rows[t, 1], rows[t, 2], rows[t, 3]
+            if index == 0:
+                continue
+            value = float(values[abs(index)])
+            if index < 0:
+                value = -value
+            product = 0.0
+            for d in range(aims.shape[1]):
+                product += z[i, j, d] * aims[code, d]
+            wanted = value + product
+            size = _nearest(abs(wanted), values)
+            new = -size if wanted < 0 else size
+            if new == index:
+                continue
+            change = float(values[size]) * (-1.0 if wanted < 0 else 1.0) - value
+            _subtract(z, overlaps, i, j, code, change)
+            rows[t, 3] = new
+            moved = True
+        if not moved:
+            break
