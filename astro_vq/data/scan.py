@@ -39,7 +39,7 @@ _WIDEST = math.radians(5.0)  # frames wider than this overlap with too much to t
 _AUXILIARY = re.compile(
     r"(BADPIX|BPM|CON|CONF|CONFMAP|CONTEXT|COVERAGE|CTX|DQF?|ERR|ERROR|EXP|EXPMAP|EXPOSURE|FLAGS?"
     r"|INVVAR|IVAR|MASK|MSK|PSF|QUALITY|RMS|SAMP|SEG|SEGM|SEGMAP|SEGMENTATION|SIGMA|STD|TIME|UNC"
-    r"|UNCERTAINTY|VAR|VARIANCE|WEIGHTS?|WHT)[ _-]?\d*"
+    r"|UNCERTAINTY|VAR|VARIANCE|WEIGHTS?|WGT|WHT)[ _-]?\d*"
 )
 _FINGERPRINTS = 16  # numbers in a fingerprint
 _ID_NAMES = ("object", "objects", "object_id", "objectid", "objid", "oid", "id", "ids", "name")

@@ -368,11 +368,31 @@ def _list(values: Sequence[float] | FloatArray) -> str:
 
 
 def card_of_noise(model: Model, config: RunConfig) -> str:
-    """Return what the model card says of correlated noise; empty where there is none."""
+    """Return what the model card says of noise that is known; empty where there is none."""
+    return " ".join(text for text in (_card_of_weights(config), _card(model, config)) if text)
+
+
+def _card_of_weights(config: RunConfig) -> str:
+    data = config.data
+    if data.weights is None:
+        return ""
+    text = f"Weight maps (`{data.weights}`, {data.weight_kind}) masked pixels of no weight"
+    if config.model.likelihood_scale == "given":
+        text += " and gave the likelihood the noise of each pixel"
+    return f"{text}."
+
+
+def _card(model: Model, config: RunConfig) -> str:
+    path = config.data.noise_covariance
+    if isinstance(model.likelihood, MultivariateNormal) and model.likelihood.kind == "full":
+        name = "" if path is None else f" given in the file `{Path(path).name}`"
+        return (
+            "The likelihood has a covariance between all "
+            f"{model.likelihood.pixels} pixels of a cutout{name}, which is part of the model."
+        )
     likelihood = _stationary(model)
     if likelihood is None:
         return ""
-    path = config.data.noise_covariance
     if path is not None:
         origin = f"given in the file `{Path(path).name}`"
     else:

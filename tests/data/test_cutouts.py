@@ -55,13 +55,14 @@ def test_index_holds_each_image_with_its_size_and_scaling(tmp_path):
 def test_every_plane_of_cubes_and_extensions_counts(tmp_path):
     write(tmp_path / "cube.fits", np.stack([sky(seed=i) for i in range(3)]))
     hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(sky(seed=7)), fits.ImageHDU(sky(seed=8))])
-    hdus.append(fits.ImageHDU(sky(seed=9), name="WHT"))
+    for name in ("WHT", "WGT"):
+        hdus.append(fits.ImageHDU(sky(seed=9), name=name))
     hdus.writeto(tmp_path / "mef.fits")
     index = CutoutIndex.build([tmp_path])
     places = [(i.planes[0].address.part, i.planes[0].address.plane) for i in index.images]
     assert places == [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0)]
     assert [image.group for image in index.images] == [0, 0, 0, 1, 1]
-    assert index.reject_counts == {"not the sky": 1}
+    assert index.reject_counts == {"not the sky": 2}
 
 
 def test_rejects_are_counted_with_their_reasons(tmp_path):

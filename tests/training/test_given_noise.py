@@ -59,6 +59,11 @@ def test_the_loss_of_the_sky_level_is_that_under_the_given_noise(run):
     assert result.validation.terms["loss"] < 1.5 * result.validation.sky["loss"]
 
 
+def test_the_card_says_where_the_noise_is_from(run):
+    card = (run[0] / "MODEL_CARD.md").read_text()
+    assert "Weight maps (`WHT`, inverse-variance) masked pixels of no weight and gave" in card
+
+
 def test_a_model_is_evaluated_under_the_given_noise(run, frames):
     loaded = load_model(run[0])
     index = CutoutIndex.build([frames], weights=WeightSource("WHT"))

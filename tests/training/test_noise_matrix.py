@@ -50,6 +50,8 @@ def test_a_matrix_is_read_used_and_kept(full_options, tmp_path):
     )
     assert any(note.startswith("noise covariance from noise.fits: 64 pixels") for note in notes)
     assert result.validation.terms["loss"] > 0
+    card = (run / "MODEL_CARD.md").read_text()
+    assert "covariance between all 64 pixels of a cutout given in the file `noise.fits`" in card
     likelihood = load_model(run).model.likelihood
     x = torch.randn(3, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).double()
     found = likelihood.log_prob(x, likelihood(torch.zeros_like(x)))
