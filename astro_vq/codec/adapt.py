@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, Spec
-from astro_vq.codec.fit_mixing import find_spike, fit_mixing
+from astro_vq.codec.choose_model import choose_model
 from astro_vq.codec.hidden_grid import HiddenGrid
-from astro_vq.codec.mixed import ImageModel, MixedPlanes
+from astro_vq.codec.mixed import MixedPlanes
 from astro_vq.codec.planes import Plane
 from astro_vq.codec.quantize import (
     HIDDEN,
@@ -23,12 +23,7 @@ from astro_vq.codec.quantize import (
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.structure import candidate_mappings, hidden_mappings
 from astro_vq.codec.transformed import TransformedPlanes, fit_transform
-from astro_vq.entropy.mixing import default_mixing
 
-# by effort: pixels that weights and widths are fitted to
-_FITTED_PIXELS = (40_000, 100_000, 200_000)
-_SEEN_PIXELS = 600_000
-_FAST = 2
 _WIDER = 0.97
 _CAREFUL = 5  # from this effort on small images get trials of their own
 _SMALL_PIXELS = 2**14
@@ -89,11 +84,6 @@ def fit_side_information(
     return best
 
 
-def _pace(effort: int) -> int:
-    """Return which of three budgets an effort stands for."""
-    return 0 if effort <= _FAST else 1 if effort < THOROUGH else 2
-
-
 def _trial_size(placed: Sequence[Placed], shared: Shared, spec: Spec, effort: int) -> int:
     """Return how many bytes sample tiles take under a choice of side information."""
     tiles = [tile for tile, _ in placed]
@@ -120,7 +110,10 @@ def _fit_mapping(placed: Sequence[Placed], mapping: Mapping, spec: Spec, effort:
     """Return what is fitted to sample tiles under a mapping."""
     planes = [_plane(tile, mapping.at(at), spec) for tile, at in placed]
     bands = b"" if mapping.kind in (LOOP, *IN_TWO_PARTS) else fit_transform(planes)
-    shared = _fit_planes(planes, mapping, effort)
+    shared = Shared(mapping)
+    model = choose_model(planes, loop=shared.loop, effort=effort)
+    if model is not None:
+        shared = dataclasses.replace(shared, mixing=model.to_bytes())
     if not bands:
         return shared
     both = dataclasses.replace(shared, bands=bands)
@@ -131,28 +124,6 @@ def _fit_mapping(placed: Sequence[Placed], mapping: Mapping, spec: Spec, effort:
     if sizes[0] is None or (sizes[1] is not None and len(sizes[1]) < len(sizes[0])):
         return shared
     return both
-
-
-def _fit_planes(planes: Sequence[Plane], mapping: Mapping, effort: int) -> Shared:
-    """Return what is fitted to planes of integers under a mapping."""
-    total = sum(plane.mask.size for plane in planes)
-    thin = planes[:: max(1, total // _SEEN_PIXELS)]
-    shared = Shared(mapping)
-    mixing, sky = fit_mixing(thin, pixels=_FITTED_PIXELS[_pace(effort)], loop=shared.loop)
-    if mixing is default_mixing():
-        return shared
-    plain = dataclasses.replace(shared, mixing=ImageModel(mixing, sky).to_bytes())
-    spike = find_spike(thin) if shared.loop == 1 else None
-    if spike is None:
-        return plain
-    told = dataclasses.replace(shared, mixing=ImageModel(mixing, sky, spike).to_bytes())
-    return min(plain, told, key=lambda choice: _mixed_size(thin, choice, effort))
-
-
-def _mixed_size(planes: Sequence[Plane], shared: Shared, effort: int) -> int:
-    """Return how many bytes some planes take with the mixing coder."""
-    sample = planes[len(planes) // 3 :: max(1, len(planes) // 2)]
-    return sum(len(payload or b"") for payload in MixedPlanes().encode(sample, shared, effort))
 
 
 def _plane(tile: npt.NDArray[Any], mapping: Mapping, spec: Spec) -> Plane:

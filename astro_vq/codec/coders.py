@@ -14,7 +14,7 @@ from astro_vq.codec.bytestream import ByteReader, little_endian, sized
 from astro_vq.codec.differences import DifferencedPlanes
 from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
 from astro_vq.codec.fitted import FittedPlanes
-from astro_vq.codec.mixed import MixedPlanes
+from astro_vq.codec.mixed import FirstMixedPlanes, MixedPlanes
 from astro_vq.codec.numbers import pack_numbers, unpack_numbers
 from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PlaneDecoder, PredictedPlanes
 from astro_vq.codec.quantize import IN_TWO_PARTS, Mapping, QuantizedTile, restore_tile
@@ -271,13 +271,17 @@ THOROUGH = 7
 
 MAPPED_CODERS = (
     MappedCoder(8, TransformedPlanes(), leads=True, settles=True),
-    MappedCoder(9, MixedPlanes(), leads=True),
+    MappedCoder(10, MixedPlanes(), leads=True),
     MappedCoder(4, PackedPlanes()),
     MappedCoder(7, DifferencedPlanes(), effort=3),
 )
 """Coders that take quantised tiles; id 5 was never in a release and stays free."""
 
-RETIRED_CODERS = (MappedDecoder(6, FittedPlanes()), MappedDecoder(2, PredictedPlanes()))
+RETIRED_CODERS = (
+    MappedDecoder(9, FirstMixedPlanes()),
+    MappedDecoder(6, FittedPlanes()),
+    MappedDecoder(2, PredictedPlanes()),
+)
 """Coders that are read but no longer written."""
 
 CODERS: dict[int, PixelDecoder] = {

@@ -4,80 +4,134 @@ Only encoders run this; floating point is fine here, since all that comes out is
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.differences import fill_plane
+from astro_vq.codec.fit_width import fit_width
 from astro_vq.codec.planes import Plane, middle
+from astro_vq.codec.trace_background import predict_inside, trace_background
 from astro_vq.entropy.mixing import (
-    LARGEST_SLOPE,
+    LARGEST_LIMIT,
     LARGEST_WEIGHT,
-    SLOPE_BITS,
+    REACH,
     WEIGHT_BITS,
     Mixing,
     default_mixing,
     neighbours,
 )
-from astro_vq.entropy.mixing_kernel import TAPS
+from astro_vq.entropy.mixing_kernel import WIDEST
 
-_REACH = 3  # of the neighbours, in rows and columns
 _FEWEST = 512  # pixels of a fit
+_FEWEST_STEEP = 400  # of the fit of a further set
 _RIDGE = 1e-5
 _RELATIVE_RIDGE = 1e-11
-_SLOPE_RIDGE = 3.0
 _MEDIAN_TO_SIGMA = 0.6745
-_QUIET = 192.0  # logarithm of the brightness of pixels below the sky, as the kernel has it
+_DIFFERENCE_TO_SIGMA = 0.954
+_LIMIT = 3.0  # sigma
+_HARMLESS = 5e-4  # of the variance, what rounded weights may add
 _SPIKE_SHARE = 0.02  # of all pixels
 _SPIKE_HEIGHT = 4  # times what its neighbours count
 _BESIDE = 3
-_UNIT = 64  # predictions and errors are in 1/64 of a step
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-def fit_mixing(
-    planes: Sequence[Plane],
-    *,
-    pixels: int = 120_000,
-    loop: int = 1,
-    places: npt.NDArray[np.integer] | None = None,
-) -> tuple[Mixing, int]:
-    """Return weights and width model of an image, and the level of its sky.
+class Structure(NamedTuple):
+    """What a model has.
+
+    Attributes
+    ----------
+    taps : int
+        Neighbours: 24 or 40.
+    split : tuple of float
+        Shares of the pixels, in the order of the differences nearby, that sets of weights end at.
+    """
+
+    taps: int = 24
+    split: tuple[float, ...] = ()
+
+
+class Fitter:
+    """Planes from all over an image, and what of them fits need.
 
     Parameters
     ----------
     planes : sequence of Plane
-        Tiles from all over the image.
+        Tiles.
     pixels : int
         About how many pixels to look at.
     loop : int
         Integers per step; neighbours are known to within half of it.
-    places : ndarray of int, shape (24, 2), optional
-        Neighbours; those of the format by default.
-
-    Returns
-    -------
-    (Mixing, int)
-        The defaults and zero, if no plane is large enough.
     """
-    filled = [f for p in planes if middle(p) is not None and (f := fill_plane(p)) is not None]
-    usable = [f for f in filled if min(f.shape) > 4 * _REACH + 2]
-    if sum(f.size for f in usable) < _FEWEST:
-        return default_mixing(), 0
-    sky = int(
-        np.floor(np.median(np.concatenate([f.ravel()[:: max(1, f.size // 4096)] for f in usable])))
-    )
-    where = neighbours() if places is None else places
-    rng = np.random.default_rng(0)
-    known = usable
-    if loop > 1:
-        known = [f + rng.integers(-(loop // 2), loop // 2 + 1, f.shape) for f in usable]
-    share = min(1.0, pixels / sum(f.size for f in usable))
-    taps = _fit_taps(known, usable, where, share, rng)
-    width = _fit_width(known, usable, where, taps, sky, share, rng)
-    return Mixing(taps, width), sky
+
+    def __init__(self, planes: Sequence[Plane], *, pixels: int = 120_000, loop: int = 1) -> None:
+        filled = [f for p in planes if middle(p) is not None and (f := fill_plane(p)) is not None]
+        reach = max(REACH.values())
+        self._targets = [f for f in filled if min(f.shape) > 4 * reach + 2]
+        total = sum(f.size for f in self._targets)
+        self.is_possible = total >= _FEWEST
+        if not self.is_possible:
+            return
+        thin = [f.ravel()[:: max(1, f.size // 4096)] for f in self._targets]
+        self.sky = int(np.floor(np.median(np.concatenate(thin))))
+        self._rng = np.random.default_rng(0)
+        self._known = self._targets
+        if loop > 1:
+            half = loop // 2
+            self._known = [f + self._rng.integers(-half, half + 1, f.shape) for f in self._targets]
+        self._share = min(1.0, pixels / total)
+        self._limit = _find_limit(self._targets)
+        self._backgrounds = [trace_background(f, self._limit) for f in self._known]
+        self._sample()
+
+    def _sample(self) -> None:
+        """Draw pixels with their neighbours."""
+        reach, places = max(REACH.values()), neighbours(max(REACH))
+        near, values = [], []
+        for known, target, level in zip(self._known, self._targets, self._backgrounds, strict=True):
+            inner = target[reach:, reach:-reach]
+            chosen = np.flatnonzero(self._rng.random(inner.size) < self._share)
+            y, x = np.divmod(chosen, inner.shape[1])
+            y, x = y + reach, x + reach
+            around = known[y[:, None] + places[:, 0], x[:, None] + places[:, 1]]
+            near.append(np.column_stack([around, level[y, x]]).astype(np.float64))
+            values.append(target[y, x].astype(np.float64))
+        self._near, self._values = np.concatenate(near), np.concatenate(values)
+        north, west, corner, east = self._near[:, :4].T
+        steep = np.abs(west - north) + np.abs(north - east)
+        self._steep = 32 * np.log2(
+            16 * (steep + np.abs(west - corner) + np.abs(north - corner)) + 8
+        )
+
+    def fit(self, structure: Structure) -> Mixing | None:
+        """Return a model of an image, or None if it has too few steep pixels for the structure."""
+        if not self.is_possible:
+            return default_mixing()
+        reach = REACH[structure.taps]
+        inside = np.abs(neighbours(max(REACH))).max(1) <= reach
+        near = self._near[:, np.append(inside, [True])]
+        steep_from = np.floor(np.quantile(self._steep, structure.split)).astype(np.int64)
+        which = np.searchsorted(steep_from, self._steep, side="left")
+        sets = []
+        for k in range(len(structure.split) + 1):
+            mine = which == k
+            if structure.split and np.count_nonzero(mine) < _FEWEST_STEEP:
+                return None
+            sets.append(_fit_set(near[mine], self._values[mine]))
+        taps = np.array(sets)
+        steep_from = np.clip(steep_from, 0, 2 * WIDEST)
+        guesses = [
+            predict_inside(known, level, taps, steep_from, neighbours(structure.taps))
+            for known, level in zip(self._known, self._backgrounds, strict=True)
+        ]
+        width = fit_width(
+            self._known, self._targets, guesses, self.sky, self._share, np.random.default_rng(1)
+        )
+        return Mixing(taps, width, steep_from, self._limit)
 
 
 def find_spike(planes: Sequence[Plane]) -> int | None:
@@ -94,97 +148,41 @@ def find_spike(planes: Sequence[Plane]) -> int | None:
     return int(found[best])
 
 
-def _fit_taps(
-    known: Sequence[Integers],
-    targets: Sequence[Integers],
-    places: npt.NDArray[np.integer],
-    share: float,
-    rng: np.random.Generator,
-) -> Integers:
+def _find_limit(planes: Sequence[Integers]) -> int:
+    """Return three sigma of the noise, in 2**-12 of a step."""
+    steps = np.concatenate([np.diff(p, axis=1).ravel()[:: max(1, p.size // 8192)] for p in planes])
+    steps = np.abs(steps[steps != 0])
+    sigma = max(float(np.median(steps)) / _DIFFERENCE_TO_SIGMA, 1.0) if steps.size else 1.0
+    return min(int(_LIMIT * sigma * 64) << 6, LARGEST_LIMIT)
+
+
+def _fit_set(near: Floats, value: Floats) -> Integers:
     """Return weights by least squares, robust against stars and outliers."""
-    rows, values = [], []
-    for plane, target in zip(known, targets, strict=True):
-        inner = target[_REACH:, _REACH:-_REACH]
-        chosen = np.flatnonzero(rng.random(inner.size) < share)
-        y, x = np.divmod(chosen, inner.shape[1])
-        y, x = y + _REACH, x + _REACH
-        rows.append(plane[y[:, None] + places[:, 0], x[:, None] + places[:, 1]].astype(np.float64))
-        values.append(target[y, x].astype(np.float64))
-    near, value = np.concatenate(rows), np.concatenate(values)
     mean = near[:, :4].mean(1)
     design, wanted = near - mean[:, None], value - mean
     scale = np.abs(design[:, :10]).mean(1) + 0.5
-    weight, solution = 1 / scale, np.zeros(TAPS)
+    weight, solution, typical = 1 / scale, np.zeros(near.shape[1]), 1.0
     for _ in range(3):
-        rows_ = design * weight[:, None]
-        gram = rows_.T @ rows_
-        gram += (_RIDGE * len(value) + _RELATIVE_RIDGE * np.trace(gram)) * np.eye(TAPS)
-        solution = np.linalg.solve(gram, rows_.T @ (wanted * weight))
+        rows = design * weight[:, None]
+        gram = rows.T @ rows
+        gram += (_RIDGE * len(value) + _RELATIVE_RIDGE * np.trace(gram)) * np.eye(len(gram))
+        solution = np.linalg.solve(gram, rows.T @ (wanted * weight))
         error = (wanted - design @ solution) / scale
-        typical = np.median(np.abs(error)) / _MEDIAN_TO_SIGMA + 1e-6
+        typical = float(np.median(np.abs(error))) / _MEDIAN_TO_SIGMA + 1e-6
         weight = 1 / (1 + (error / (3 * typical)) ** 2) / scale
     solution[:4] += (1 - solution.sum()) / 4
-    taps = np.rint(solution * (1 << WEIGHT_BITS)).astype(np.int64)
-    taps = np.clip(taps, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-    taps[0] += (1 << WEIGHT_BITS) - taps.sum()
-    return np.asarray(np.clip(taps, -LARGEST_WEIGHT, LARGEST_WEIGHT))
+    for drop in (8, 7, 6, 5, 4, 3, 2, 1):
+        taps = _round(solution, drop)
+        added = design @ (taps / (1 << WEIGHT_BITS) - solution) / scale
+        if float(np.mean(added**2)) < _HARMLESS * typical**2:
+            return taps
+    return _round(solution, 0)
 
 
-def _fit_width(
-    known: Sequence[Integers],
-    targets: Sequence[Integers],
-    places: npt.NDArray[np.integer],
-    taps: Integers,
-    sky: int,
-    share: float,
-    rng: np.random.Generator,
-) -> Integers:
-    """Return the regression of log errors on logarithms of errors and differences nearby."""
-    parts = [_features(k, t, places, taps, sky) for k, t in zip(known, targets, strict=True)]
-    keep = [rng.random(len(size)) < share for _, size in parts]
-    features = np.concatenate([f[k] for (f, _), k in zip(parts, keep, strict=True)])
-    size = np.concatenate([s[k] for (_, s), k in zip(parts, keep, strict=True)])
-    if len(size) < _FEWEST:
-        return default_mixing().width
-    wanted = 32 * np.log2(_UNIT * size + 16)
-    gram = features.T @ features + np.diag([1e-3] + [_SLOPE_RIDGE * len(size)] * 5)
-    solution = np.linalg.solve(gram, features.T @ wanted)
-    solution[0] += np.median(wanted - features @ solution) - 32 * np.log2(_MEDIAN_TO_SIGMA)
-    width = np.rint(solution * (1 << SLOPE_BITS)).astype(np.int64)
-    return np.asarray(np.clip(width, -LARGEST_SLOPE, LARGEST_SLOPE))
-
-
-def _features(
-    known: Integers, target: Integers, places: npt.NDArray[np.integer], taps: Integers, sky: int
-) -> tuple[Floats, Floats]:
-    """Return (n, 6) features and (n,) absolute errors of the inner pixels of a plane."""
-    h, w, r = *known.shape, _REACH
-    guess = np.zeros((h - r, w - 2 * r))
-    for (dy, dx), tap in zip(places.tolist(), taps.tolist(), strict=True):
-        guess += tap * known[r + dy : h + dy, r + dx : w - r + dx].astype(np.float64)
-    guess /= 1 << WEIGHT_BITS
-    error = np.abs(target[r:, r : w - r] - guess)
-    rows, columns = error.shape
-
-    def at(dy: int, dx: int) -> Floats:
-        return error[r + dy : rows + dy, r + dx : columns - r + dx]
-
-    def value(dy: int, dx: int) -> Floats:
-        return known[2 * r + dy : h + dy, 2 * r + dx : w - 2 * r + dx].astype(np.float64)
-
-    ring1 = (4 * (at(0, -1) + at(-1, 0)) + 3 * (at(-1, -1) + at(-1, 1))) / 14
-    second = ((0, -2), (-2, 0), (-2, -1), (-2, 1), (-1, -2), (-1, 2), (-2, -2), (-2, 2))
-    third = ((-3, 0), (-3, -1), (-3, 1), (0, -3), (-3, 2), (-3, -2), (-2, 3), (-2, -3), (-1, -3))
-    ring2 = sum((at(*place) for place in second), np.zeros_like(ring1)) / 8
-    ring3 = sum((at(*place) for place in (*third, (-1, 3))), np.zeros_like(ring1)) / 10
-    west, north, east, corner = value(0, -1), value(-1, 0), value(-1, 1), value(-1, -1)
-    steep = np.abs(west - north) + np.abs(north - east)
-    steep += np.abs(west - corner) + np.abs(north - corner)
-    bright = np.rint(guess[r:, r:-r] - sky)
-    columns_ = [
-        np.ones_like(ring1),
-        *(32 * np.log2(_UNIT * ring + 8) for ring in (ring1, ring2, ring3)),
-        32 * np.log2(16 * steep + 8),
-        np.where(bright > 0, 32 * np.log2(_UNIT * np.maximum(bright, 0) + 64), _QUIET),
-    ]
-    return np.stack([c.ravel() for c in columns_], 1), at(0, 0).ravel()
+def _round(solution: Floats, drop: int) -> Integers:
+    """Return weights as integers whose last `drop` bits are zero; their sum is one."""
+    taps = np.rint(solution * (1 << WEIGHT_BITS >> drop)).astype(np.int64)
+    most = LARGEST_WEIGHT >> drop
+    taps = np.clip(taps, -most, most)
+    taps[0] += (1 << WEIGHT_BITS >> drop) - taps.sum()
+    return np.asarray(np.clip(taps, -most, most) << drop)

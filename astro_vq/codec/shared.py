@@ -29,6 +29,8 @@ class Shared:
         For images that went through HCOMPRESS, see `astro_vq.codec.bands`; b'' for others.
     mixing : bytes
         Weights and width model of the mixing coder, see `astro_vq.codec.mixed`; b'' for defaults.
+    first_mixing : bytes
+        The same for coder 9, which is only read.
     """
 
     mapping: Mapping | None = None
@@ -36,6 +38,7 @@ class Shared:
     scales: dict[tuple[int, int], ScaleModel] = dataclasses.field(default_factory=dict)
     bands: bytes = b""
     mixing: bytes = b""
+    first_mixing: bytes = b""
 
     @property
     def loop(self) -> int:
@@ -72,7 +75,7 @@ class Shared:
         head = bytes([_VERSION, self.mapping is not None])
         mapping = self.mapping.to_bytes() if self.mapping else b""
         weights, scales = encode_weights(self.weights), encode_scales(self.scales)
-        parts = (self.bands, self.mixing)
+        parts = (self.bands, self.first_mixing, self.mixing)
         present = bytes([sum(1 << i for i, part in enumerate(parts) if part)])
         named = b"".join(sized(part) for part in parts if part)
         return head + mapping + weights + present + named + scales
@@ -95,10 +98,11 @@ class Shared:
         mapping = Mapping.read(reader) if reader.byte() else None
         weights = decode_weights(reader)
         present = reader.byte()
-        if present > 3:
+        if present > 7:
             raise FormatError("damaged pixel side information: of an unknown kind")
         bands = reader.sized() if present & 1 else b""
-        mixing = reader.sized() if present & 2 else b""
+        first_mixing = reader.sized() if present & 2 else b""
+        mixing = reader.sized() if present & 4 else b""
         scales = decode_scales(reader)
         reader.finish()
-        return cls(mapping, weights, scales, bands, mixing)
+        return cls(mapping, weights, scales, bands, mixing, first_mixing)

@@ -1,6 +1,6 @@
-"""Learn what the pixel coder starts from, and write it with its tables as data of the format.
+"""Learn what the pixel coder starts from, and write it as data of the format.
 
-    python tests/benchmarks/train_mixing.py --sky ../shared/sky/train -o mixing-1.safetensors
+    python tests/benchmarks/train_mixing.py --sky ../shared/sky/train -o mixing-2.safetensors
 
 For each training image, as it is (integers) or at steps from sigma/16 to 8 sigma (floats), a tile
 is coded and the state moves a little towards what it was at the end of the tile.
@@ -15,7 +15,7 @@ from bench_pixels import first_image, neighbour_sigma
 from safetensors.numpy import save_file
 from scipy import special, stats
 
-from astro_vq.codec.fit_mixing import fit_mixing
+from astro_vq.codec.fit_mixing import Fitter, Structure
 from astro_vq.codec.planes import Plane
 from astro_vq.entropy import mixing, mixing_kernel
 
@@ -31,10 +31,6 @@ def make_tables() -> dict[str, np.ndarray]:
     heavy = stats.t.cdf(1.1 * z, 4)
     numbers = np.arange(4096)
     ln = np.log(np.maximum(numbers, 0.5)) * 256
-    offsets = sorted(
-        ((dy, dx) for dy in range(-3, 1) for dx in range(-3, 4) if dy < 0 or dx < 0),
-        key=lambda place: (place[0] ** 2 + place[1] ** 2, *place),
-    )
     seen = np.arange(2000)
     return {
         "normal": np.rint(normal * 2**22).astype(np.int32),
@@ -48,8 +44,14 @@ def make_tables() -> dict[str, np.ndarray]:
         "inverses": np.rint(2 ** (-np.arange(32) / 32) * 65536).astype(np.int32),
         "mix_rates": np.rint(np.maximum(0.004, 0.02 / (1 + seen / 100)) * 65536).astype(np.int32),
         "table_rates": np.rint(np.maximum(0.01, 4 / (seen + 20)) * 65536).astype(np.int32),
-        "places": np.array(offsets[: mixing_kernel.TAPS], np.int32),
     }
+
+
+def check_tables() -> None:
+    """Make sure that the tables of the format are those of this script."""
+    shipped = mixing.read_data(1).tables
+    for name, values in make_tables().items():
+        assert np.array_equal(shipped[mixing.TABLES.index(name)], values), name
 
 
 def first_state() -> mixing.State:
@@ -96,51 +98,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sky", type=Path, required=True)
     parser.add_argument("--per-instrument", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(options.seed)
-    tables = make_tables()
-
-    def save(state: mixing.State, taps: np.ndarray, width: np.ndarray) -> None:
-        learnt = dict(zip(("mix", "first", "second"), state, strict=True))
-        learnt |= {"taps": taps, "width": width}
-        data = {name: values.astype(np.int32) for name, values in learnt.items()}
-        save_file(tables | data, options.output)
-
+    check_tables()
+    tables = mixing.read_data(1).tables
     state = first_state()
     planes = find_planes(options.sky, options.per_instrument, rng)
-    models = [
-        fit_mixing([Plane(p, np.zeros(p.shape, bool))], places=tables["places"]) for p in planes
-    ]
-    taps = np.rint(np.mean([m.taps for m, _ in models], axis=0)).astype(np.int64)
+    models = []
+    for number, plane in enumerate(planes):
+        fitter = Fitter([Plane(plane, np.zeros(plane.shape, bool))])
+        split = ((), (0.97,), (0.9, 0.99))[number % 3]
+        model = fitter.fit(Structure((24, 40)[number % 2], split)) or fitter.fit(Structure())
+        models.append((model, fitter.fit(Structure()), fitter.sky))
+    taps = np.rint(np.mean([plain.taps[0] for _, plain, _ in models], axis=0)).astype(np.int64)
     taps[0] += (1 << mixing.WEIGHT_BITS) - taps.sum()
-    width = np.rint(np.median([m.width for m, _ in models], axis=0)).astype(np.int64)
-    shapes = tuple(tables[name] for name in mixing.TABLES)
+    width = np.rint(np.median([plain.width for _, plain, _ in models], axis=0)).astype(np.int64)
     for turn in range(options.rounds):
         share, total = (0.1, 0.1, 0.1, 0.05, 0.03, 0.02)[min(turn, 5)], 0.0
         for i in rng.permutation(len(planes)):
-            plane, (model, sky) = planes[i], models[i]
+            plane, (model, _, sky) = planes[i], models[i]
             y, x = (int(rng.integers(0, max(1, n - TILE + 1))) for n in plane.shape)
             tile = plane[y : y + TILE, x : x + TILE]
             middle = int(np.median(tile[0]))
             work = np.pad(tile - middle, ((4, 0), (4, 4)))
             mask = np.zeros(tile.shape, bool)
-            code, plain = (
-                np.zeros(16 * tile.size + 4096, np.uint8),
-                np.zeros(4 * tile.size + 8, "u1"),
-            )
+            code = np.zeros(16 * tile.size + 4096, np.uint8)
+            plain = np.zeros(4 * tile.size + 8, np.uint8)
             used, bits, after = mixing_kernel.code_plane(
-                False, work, mask, code, plain, model.taps, tables["places"].astype(np.int64),
-                model.width, middle - sky, 1, mixing_kernel.NO_SPIKE, shapes, state,
+                False, work, mask, code, plain, *mixing.arguments(model), middle - sky, 1,
+                mixing_kernel.NO_SPIKE, True, tables, state,
             )  # fmt: skip
             total += (8 * used + bits) / tile.size
             for values, final in zip(state, after, strict=True):
                 values += np.rint((final - values) * share).astype(np.int32)
         print(f"round {turn}: {total / len(planes):.4f} bit/pixel over {len(planes)} planes")
-        save(state, taps, width)
+        learnt = dict(zip(("mix", "first", "second"), state, strict=True))
+        learnt |= {"taps": taps, "width": width}
+        data = {name: values.astype(np.int32) for name, values in learnt.items()}
+        save_file(data, options.output)
 
 
 if __name__ == "__main__":

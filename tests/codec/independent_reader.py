@@ -1,8 +1,8 @@
 """A second reader of the pixel layer, written from ``docs/format*.rst`` and nothing else.
 
 Slow and plain: integers of Python, one pixel after the other. It shares no code with the package;
-of this it takes the data file that is part of the format. Coders 0, 1, 3, 4, 7 and 9, mappings 0
-to 4, 6, 7, and 9 to 15 (of these 10 not before 8, nor 9 for it).
+of this it takes the data files that are part of the format. Coders 0, 1, 3, 4, 7 and 9 to
+11, mappings 0 to 4, 6, 7, and 9 to 15 (of these 10 not before 8, nor 9 for it).
 """
 
 import re
@@ -257,12 +257,13 @@ def read_exceptions(s: Bytes, shape: tuple[int, int], width: int) -> tuple[np.nd
 
 class Shared(NamedTuple):
     mapping: Mapping | None
-    mixing: bytes
+    first_mixing: bytes = b""
+    mixing: bytes = b""
 
 
 def read_shared(data: bytes) -> Shared:
     if not data:
-        return Shared(None, b"")
+        return Shared(None)
     s = Bytes(data)
     assert s.byte() == 1
     mapping = read_mapping(s) if s.byte() else None
@@ -271,7 +272,8 @@ def read_shared(data: bytes) -> Shared:
     flags = s.byte()
     if flags & 1:
         s.sized()
-    return Shared(mapping, s.sized() if flags & 2 else b"")
+    first = s.sized() if flags & 2 else b""
+    return Shared(mapping, first, s.sized() if flags & 4 else b"")
 
 
 def read_tile(stream: bytes, shape: tuple[int, int], dtype: str, shared: Shared) -> np.ndarray:
@@ -305,9 +307,14 @@ def read_tile(stream: bytes, shape: tuple[int, int], dtype: str, shared: Shared)
             if axes in which:
                 integers = np.cumsum(integers, axis=axis)
     else:
-        assert coder == 9, f"coder {coder}"
+        assert coder in (9, 10), f"coder {coder}"
         loop = shared.mapping.k if shared.mapping and shared.mapping.kind == 7 else 1
-        integers = Mixed(shared.mixing, loop).decode(s, mask)
+        mixed = Mixed(loop)
+        if coder == 10:
+            mixed.read(shared.mixing)
+        else:
+            mixed.read_first(shared.first_mixing)
+        integers = mixed.decode(s, mask)
     if mapping.kind == 13:
         values = grained(mapping, integers, tail, little.str[1:])
     else:
@@ -324,19 +331,49 @@ def clip(x: int, n: int) -> int:
 
 
 class Mixed:
-    """Coder 9."""
+    """Coders 9 and 10."""
 
-    def __init__(self, parameters: bytes, loop: int) -> None:
-        file = resources.files("astro_vq") / "pretrained" / "pixels" / "mixing-1.safetensors"
-        self.data = {name: a.tolist() for name, a in load(file.read_bytes()).items()}
+    def __init__(self, loop: int) -> None:
+        self.data = self.load("mixing-1")
         self.loop, self.level, self.spike = loop, None, None
-        self.taps, self.width = self.data["taps"], self.data["width"]
+        self.steep_from, self.limit = [], 2**18
+
+    @staticmethod
+    def load(name: str) -> dict[str, list]:
+        file = resources.files("astro_vq") / "pretrained" / "pixels" / f"{name}.safetensors"
+        return {name: a.tolist() for name, a in load(file.read_bytes()).items()}
+
+    def read_first(self, parameters: bytes) -> None:
+        """Read parameters of coder 9."""
+        self.is_new, self.reach = False, 3
+        self.sets, self.width = [[*self.data["taps"], 0]], self.data["width"]
         if parameters:
             s = Bytes(parameters)
-            self.taps = [s.signed() for _ in range(24)]
+            self.sets = [[s.signed() for _ in range(24)] + [0]]
             self.width = [s.signed() for _ in range(6)]
             self.level = s.signed()
             if s.at < len(s.data):
+                self.spike = s.signed()
+
+    def read(self, parameters: bytes) -> None:
+        """Read parameters of coder 10."""
+        self.is_new, self.reach = True, 3
+        self.data |= self.load("mixing-2")
+        mix = self.data["mix"]
+        self.data["mix"] = [mix[k : k + 5] for k in range(0, len(mix), 5)]
+        self.sets, self.width = [self.data["taps"]], self.data["width"]
+        if parameters:
+            s = Bytes(parameters)
+            head = s.byte()
+            sets, drop = 1 + (head & 3), head >> 4
+            self.reach = 4 if head & 4 else 3
+            n = 41 if head & 4 else 25
+            self.steep_from = [s.signed() for _ in range(sets - 1)]
+            self.limit = s.signed() << 6
+            self.sets = [[s.signed() << drop for _ in range(n)] for _ in range(sets)]
+            self.width = [s.signed() for _ in range(6)]
+            self.level = s.signed()
+            if head & 8:
                 self.spike = s.signed()
 
     def log2(self, x: int) -> int:
@@ -382,11 +419,19 @@ class Mixed:
         if self.spike is not None and self.loop == 1 and abs(self.spike - centre) < 2**28:
             self.apart = self.spike - centre
         self.likely, self.met = [32768] * 128, [0] * 128
-        self.slopes, self.bias, self.seen = [0] * 24, [0] * 64, [0] * 64
+        r = self.reach
+        places = [(y, x) for y in range(-r, 1) for x in range(-r, r + 1) if (y, x) < (0, 0)]
+        self.places = sorted(places, key=lambda p: (p[0] ** 2 + p[1] ** 2, *p))
+        self.slopes, self.bias, self.seen = [0] * len(places), [0] * 64, [0] * 64
         rows, columns = mask.shape
+        self.columns = [0] * columns
         self.v = {(y, x): 0 for y in range(-4, rows) for x in range(-4, columns + 4)}
         self.e = dict(self.v)
         for y in range(rows):
+            last = columns - 1
+            left = [self.columns[min(k, last)] for k in range(16)]
+            right = [self.columns[last - min(k, last)] for k in range(16)]
+            self.level_row = [*left[::-1], *self.columns, *right]
             for x in range(-4, 0):
                 self.v[y, x] = self.v[y - 1, 0] if y else 0
                 self.e[y, x] = self.e[y - 1, 0]
@@ -410,10 +455,17 @@ class Mixed:
         def around(*places: tuple[int, int]) -> int:
             return sum(self.e[y + dy, x + dx] for dy, dx in places)
 
-        near = [v[y + dy, x + dx] for dy, dx in data["places"]]
+        near = [v[y + dy, x + dx] for dy, dx in self.places]
+        west, north = v[y, x - 1], v[y - 1, x]
+        northeast, northwest = v[y - 1, x + 1], v[y - 1, x - 1]
+        steep = abs(west - north) + abs(north - northeast)
+        steep += abs(west - northwest) + abs(north - northwest)
+        log4 = self.log2(16 * steep + 8)
+        taps = self.sets[sum(log4 > limit for limit in self.steep_from)]
         fixed = 64 * v[y, x - 1]
         if y:
-            total = sum(t * n for t, n in zip(self.taps, near, strict=True))
+            total = sum(t * n for t, n in zip(taps[:-1], near, strict=True))
+            total += (taps[-1] * (sum(self.level_row[x : x + 32]) >> 11)) >> 6
             fixed = clip((128 + total) >> 8, 2**34)
         guess = (fixed + 32) >> 6
         near = [clip(n - guess, 2**24) for n in near]
@@ -421,16 +473,12 @@ class Mixed:
         moved = sum(a * n for a, n in zip(self.slopes, near, strict=True)) >> 14
         adaptive = clip(fixed + moved, 2**34)
 
-        west, north = v[y, x - 1], v[y - 1, x]
-        northeast, northwest = v[y - 1, x + 1], v[y - 1, x - 1]
         ring1 = 4 * around((0, -1), (-1, 0)) + 3 * around((-1, -1), (-1, 1))
         ring2 = around((0, -2), (-2, 0), (-2, -1), (-2, 1), (-1, -2), (-1, 2), (-2, -2), (-2, 2))
         ring3 = around((-3, 0), (-3, -1), (-3, 1), (0, -3), (-3, 2), (-3, -2), (-2, 3), (-2, -3))
         ring3 += around((-1, -3), (-1, 3))
-        steep = abs(west - north) + abs(north - northeast)
-        steep += abs(west - northwest) + abs(north - northwest)
         logs = [self.log2(ring1 // 14 + 8), self.log2((ring2 >> 3) + 8)]
-        logs += [self.log2(ring3 // 10 + 8), self.log2(16 * steep + 8)]
+        logs += [self.log2(ring3 // 10 + 8), log4]
         bright = guess + self.sky
         logs.append(self.log2(64 * bright + 64) if bright > 0 else 192)
         log = (self.width[0] + sum(w * k for w, k in zip(self.width[1:], logs, strict=True))) >> 8
@@ -460,12 +508,14 @@ class Mixed:
         v[y, x] = found
 
         self.e[y, x] = abs(64 * found - best)
+        self.columns[x] += clip(4096 * found - self.columns[x], self.limit) >> 4
+        self.level_row[x + 16] = self.columns[x]
         missed, n = clip(64 * found - middle, 2 * sigma), self.seen[context]
         self.seen[context] = min(n + 1, 400)
         step = (missed << 20) // (sigma + 1) - self.bias[context]
         self.bias[context] += step // (n + 40)
         missed, noise = clip(64 * found - adaptive, 3 * sigma), sigma >> 6
-        gain = (65536 * missed) // (energy + 24 * noise * noise + 97)
+        gain = (65536 * missed) // (energy + len(self.places) * (noise * noise + 4) + 1)
         self.slopes = [
             clip(a + ((gain * n) >> 6), 2**24) for a, n in zip(self.slopes, near, strict=True)
         ]
@@ -483,16 +533,18 @@ class Mixed:
         """Decide until the integer is known."""
         data, loop = self.data, self.loop
         fine = log - self.log2(64 * loop)
-        shift = max((fine >> 5) - 2, 0)
+        halvings = 2 if self.is_new and fine >= 64 else 0
+        whole = max((fine >> 5) - 2, 0)
+        shift = whole + halvings
         unit = 1 << shift
-        stride, kind = 4 * unit, 5
+        stride, kind = 4 * unit >> halvings, 5
         if shift == 0:
             stride = 1 if fine < 16 else 2 if fine < 48 else 4
             kind = min(max((fine + 80) >> 5, 0), 4)
         part = min(max((best - 64 * origin + 32) >> 4, 0), 3) if loop == 1 else 2
         surroundings = 8 * min(max((logs[3] - logs[1]) // 24 + 6, 1), 15)
         surroundings += min(max((logs[0] - logs[2]) // 24 + 4, 0), 7)
-        first_row = (4 * min(max((fine - 32 * shift + 96) >> 4, 0), 15) + part) * 80
+        first_row = (4 * min(max((fine - 32 * whole + 96) >> 4, 0), 15) + part) * 80
         start = 0 if shift > 0 or part < 2 else 1
         zero = 64 * origin - 32 * loop
         below, above = [0, 0, 0], [2**22] * 3
@@ -542,8 +594,15 @@ class Mixed:
                     node = 76 + 2 * side + yes
                 refined = min(node, 76)
                 threshold = bottom + ((((top - bottom) >> 1) >> shift) << shift)
+        inverse, scale = data["inverses"][log & 31], 8 + (log >> 5)
+        for k in range(halvings):
+            half = unit >> (k + 1)
+            z = clip(((zero + 64 * loop * (bottom + half) - best) * inverse) >> scale, 640)
+            slope = (z * ((64 * loop * half * inverse) >> scale)) >> 8
+            if self.decide(data["logistic"][3072 + clip(-slope, 2900)]):
+                bottom += half
         rest = 0
-        for _ in range(shift):
+        for _ in range(shift - halvings):
             byte = self.plain[self.bits >> 3] if self.bits >> 3 < len(self.plain) else 0
             rest = rest << 1 | byte >> (7 - self.bits % 8) & 1
             self.bits += 1
@@ -581,7 +640,7 @@ def read_image(hdu: HDU) -> np.ndarray:
         assert crc == row[-1] % 2**32
         return found
 
-    shared = Shared(None, b"")
+    shared = Shared(None)
     if table[-1][0] == -1:
         shared = read_shared(read_side(stream(table.pop())).get("PIXS", b""))
     planes = np.zeros((int(np.prod(shape[2:], dtype=int)), height, width), dtype)

@@ -45,11 +45,14 @@ def test_any_integers_come_back(plane, seed):
 @settings(max_examples=20, deadline=None)
 @given(hnp.arrays(np.int64, SHAPES, elements=st.integers(-(2**20), 2**20)))
 def test_weights_at_their_limits_do_no_harm(plane):
-    wild = Mixing(
-        np.array([(1 << 17) - 1, -(1 << 17) + 1] * 12), np.array([1 << 19, *[(1 << 20) - 1] * 5])
-    )
-    _, _, back = round_trip(plane, mixing=wild)
-    assert (back == plane).all()
+    width = np.array([1 << 19, *[(1 << 20) - 1] * 5])
+    most = (1 << 17) - 1
+    wild = Mixing(np.array([[most, -most] * 20 + [most]]), width, limit=1 << 44)
+    two = Mixing(np.array([[most] * 25, [-most] * 25]), width, np.array([300]), limit=0)
+    first = Mixing(np.array([[most, -most] * 12 + [0]]), width, version=1)
+    for mixing in (wild, two, first):
+        _, _, back = round_trip(plane, mixing=mixing)
+        assert (back == plane).all()
 
 
 @pytest.mark.parametrize("loop", [3, 15, 255])

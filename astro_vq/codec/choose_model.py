@@ -1,0 +1,73 @@
+"""Which model of an image the mixing coder gets: trials on sample tiles decide."""
+
+from collections.abc import Sequence
+
+from astro_vq.codec.fit_mixing import Fitter, Structure, find_spike
+from astro_vq.codec.mixed import ImageModel, encode_planes
+from astro_vq.codec.planes import Plane
+
+_SEEN_PIXELS = 600_000
+_FAST = 2  # up to this effort nothing is tried
+_FITTED_PIXELS = (40_000, 100_000, 200_000)  # up to _FAST, up to _USUAL, above
+_USUAL = 6
+_COUNTS = (24, 40)
+_SPLITS: tuple[tuple[float, ...], ...] = ((), (0.97,), (0.9, 0.99))
+
+
+def choose_model(planes: Sequence[Plane], *, loop: int = 1, effort: int = 5) -> ImageModel | None:
+    """Return the model with which an image takes fewest bytes, of those that are tried.
+
+    Parameters
+    ----------
+    planes : sequence of Plane
+        Tiles from all over the image.
+    loop : int
+        Integers per step of the residual.
+    effort : int
+        1 (fast) to 9 (small).
+
+    Returns
+    -------
+    ImageModel or None
+        None if there are too few pixels.
+    """
+    total = sum(plane.mask.size for plane in planes)
+    thin = planes[:: max(1, total // _SEEN_PIXELS)]
+    pixels = _FITTED_PIXELS[(effort > _FAST) + (effort > _USUAL)]
+    fitter = Fitter(thin, pixels=pixels, loop=loop)
+    if not fitter.is_possible:
+        return None
+    spike = find_spike(thin) if loop == 1 else None
+    sample = thin[len(thin) // 3 :: max(1, len(thin) // 2)]
+    share = total / sum(plane.mask.size for plane in sample)
+
+    def size(model: ImageModel) -> float:
+        payloads = encode_planes(sample, model, loop)
+        return len(model.to_bytes()) + share * sum(len(payload or b"") for payload in payloads)
+
+    def offer(
+        best: ImageModel, smallest: float, model: ImageModel | None
+    ) -> tuple[ImageModel, float]:
+        if model is None:
+            return best, smallest
+        new = size(model)
+        return (model, new) if new < smallest else (best, smallest)
+
+    def fit(structure: Structure) -> ImageModel | None:
+        mixing = fitter.fit(structure)
+        return None if mixing is None else ImageModel(mixing, fitter.sky)
+
+    best = fit(Structure())
+    assert best is not None  # one set of weights can always be fitted
+    if effort <= _FAST and spike is None:
+        return best
+    smallest = size(best)
+    if effort > _FAST:
+        for count in _COUNTS[1:]:
+            best, smallest = offer(best, smallest, fit(Structure(count)))
+        count = best.mixing.taps.shape[1] - 1
+        for split in _SPLITS[1:]:
+            best, smallest = offer(best, smallest, fit(Structure(count, split)))
+    if spike is not None:
+        best, smallest = offer(best, smallest, best._replace(spike=spike))
+    return best
