@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, Spec
 from astro_vq.codec.choose_model import choose_model
+from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, Spec
 from astro_vq.codec.hidden_grid import HiddenGrid
 from astro_vq.codec.mixed import MixedPlanes
-from astro_vq.codec.planes import Plane
+from astro_vq.codec.planes import SLOWEST_FAST, Plane
 from astro_vq.codec.quantize import (
     HIDDEN,
     IN_TWO_PARTS,
@@ -109,7 +109,8 @@ def _trial_size(placed: Sequence[Placed], shared: Shared, spec: Spec, effort: in
 def _fit_mapping(placed: Sequence[Placed], mapping: Mapping, spec: Spec, effort: int) -> Shared:
     """Return what is fitted to sample tiles under a mapping."""
     planes = [_plane(tile, mapping.at(at), spec) for tile, at in placed]
-    bands = b"" if mapping.kind in (LOOP, *IN_TWO_PARTS) else fit_transform(planes)
+    may_be_transformed = effort > SLOWEST_FAST and mapping.kind not in (LOOP, *IN_TWO_PARTS)
+    bands = fit_transform(planes) if may_be_transformed else b""
     shared = Shared(mapping)
     model = choose_model(planes, loop=shared.loop, effort=effort)
     if model is not None:

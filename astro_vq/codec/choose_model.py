@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from astro_vq.codec.fit_mixing import Fitter, Structure, find_spike
 from astro_vq.codec.mixed import ImageModel, encode_planes
-from astro_vq.codec.planes import Plane
+from astro_vq.codec.planes import SLOWEST_FAST, Plane
 
-_SEEN_PIXELS = 600_000
-_FAST = 2  # up to this effort nothing is tried
-_FITTED_PIXELS = (40_000, 100_000, 200_000)  # up to _FAST, up to _USUAL, above
-_USUAL = 6
+_SEEN_PIXELS = (200_000, 600_000, 600_000)  # of the image, at paces 0 to 2
+_FITTED_PIXELS = (20_000, 100_000, 200_000)
+_USUAL = 6  # the last effort of pace 1
 _COUNTS = (24, 40)
 _SPLITS: tuple[tuple[float, ...], ...] = ((), (0.97,), (0.9, 0.99))
 
@@ -32,11 +31,14 @@ def choose_model(planes: Sequence[Plane], *, loop: int = 1, effort: int = 5) -> 
         None if there are too few pixels.
     """
     total = sum(plane.mask.size for plane in planes)
-    thin = planes[:: max(1, total // _SEEN_PIXELS)]
-    pixels = _FITTED_PIXELS[(effort > _FAST) + (effort > _USUAL)]
-    fitter = Fitter(thin, pixels=pixels, loop=loop)
+    pace = (effort > SLOWEST_FAST) + (effort > _USUAL)
+    thin = planes[:: max(1, total // _SEEN_PIXELS[pace])]
+    fitter = Fitter(thin, pixels=_FITTED_PIXELS[pace], loop=loop)
     if not fitter.is_possible:
         return None
+    if effort <= SLOWEST_FAST:
+        mixing = fitter.fit(Structure(), width=False)
+        return ImageModel(mixing, fitter.sky) if mixing is not None else None
     spike = find_spike(thin) if loop == 1 else None
     sample = thin[len(thin) // 3 :: max(1, len(thin) // 2)]
     share = total / sum(plane.mask.size for plane in sample)
@@ -59,15 +61,12 @@ def choose_model(planes: Sequence[Plane], *, loop: int = 1, effort: int = 5) -> 
 
     best = fit(Structure())
     assert best is not None  # one set of weights can always be fitted
-    if effort <= _FAST and spike is None:
-        return best
     smallest = size(best)
-    if effort > _FAST:
-        for count in _COUNTS[1:]:
-            best, smallest = offer(best, smallest, fit(Structure(count)))
-        count = best.mixing.taps.shape[1] - 1
-        for split in _SPLITS[1:]:
-            best, smallest = offer(best, smallest, fit(Structure(count, split)))
+    for count in _COUNTS[1:]:
+        best, smallest = offer(best, smallest, fit(Structure(count)))
+    count = best.mixing.taps.shape[1] - 1
+    for split in _SPLITS[1:]:
+        best, smallest = offer(best, smallest, fit(Structure(count, split)))
     if spike is not None:
         best, smallest = offer(best, smallest, best._replace(spike=spike))
     return best

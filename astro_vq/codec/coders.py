@@ -14,9 +14,17 @@ from astro_vq.codec.bytestream import ByteReader, little_endian, sized
 from astro_vq.codec.differences import DifferencedPlanes
 from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
 from astro_vq.codec.fitted import FittedPlanes
+from astro_vq.codec.linear import LinearPlanes
 from astro_vq.codec.mixed import FirstMixedPlanes, MixedPlanes
 from astro_vq.codec.numbers import pack_numbers, unpack_numbers
-from astro_vq.codec.planes import PackedPlanes, Plane, PlaneCoder, PlaneDecoder, PredictedPlanes
+from astro_vq.codec.planes import (
+    SLOWEST_FAST,
+    PackedPlanes,
+    Plane,
+    PlaneCoder,
+    PlaneDecoder,
+    PredictedPlanes,
+)
 from astro_vq.codec.quantize import IN_TWO_PARTS, Mapping, QuantizedTile, restore_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.transformed import TransformedPlanes
@@ -271,7 +279,8 @@ THOROUGH = 7
 
 MAPPED_CODERS = (
     MappedCoder(8, TransformedPlanes(), leads=True, settles=True),
-    MappedCoder(10, MixedPlanes(), leads=True),
+    MappedCoder(10, MixedPlanes(), effort=SLOWEST_FAST + 1, leads=True),
+    MappedCoder(11, LinearPlanes(), leads=True),
     MappedCoder(4, PackedPlanes()),
     MappedCoder(7, DifferencedPlanes(), effort=3),
 )

@@ -107,8 +107,11 @@ class Fitter:
             16 * (steep + np.abs(west - corner) + np.abs(north - corner)) + 8
         )
 
-    def fit(self, structure: Structure) -> Mixing | None:
-        """Return a model of an image, or None if it has too few steep pixels for the structure."""
+    def fit(self, structure: Structure, *, width: bool = True) -> Mixing | None:
+        """Return a model of an image, or None if it has too few steep pixels for the structure.
+
+        Without `width` only prediction is fitted.
+        """
         if not self.is_possible:
             return default_mixing()
         reach = REACH[structure.taps]
@@ -124,14 +127,14 @@ class Fitter:
             sets.append(_fit_set(near[mine], self._values[mine]))
         taps = np.array(sets)
         steep_from = np.clip(steep_from, 0, 2 * WIDEST)
-        guesses = [
-            predict_inside(known, level, taps, steep_from, neighbours(structure.taps))
-            for known, level in zip(self._known, self._backgrounds, strict=True)
-        ]
-        width = fit_width(
+        known = Mixing(taps, default_mixing().width, steep_from, self._limit)
+        if not width:
+            return known
+        guesses = [predict_inside(plane, known) for plane in self._known]
+        widths = fit_width(
             self._known, self._targets, guesses, self.sky, self._share, np.random.default_rng(1)
         )
-        return Mixing(taps, width, steep_from, self._limit)
+        return known._replace(width=widths)
 
 
 def find_spike(planes: Sequence[Plane]) -> int | None:

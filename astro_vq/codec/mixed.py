@@ -161,18 +161,18 @@ def _decode_all(
     payloads: Sequence[bytes], masks: Sequence[Mask], model: ImageModel, loop: int
 ) -> list[Indices]:
     pairs = list(zip(payloads, masks, strict=True))
-    return _map(lambda pair: _decode(pair[0], pair[1], model, loop), pairs)
+    return in_threads(lambda pair: _decode(pair[0], pair[1], model, loop), pairs)
 
 
 def encode_planes(planes: Sequence[Plane], model: ImageModel, loop: int) -> list[bytes | None]:
     """Return a payload per plane; None if it is empty or its range too large."""
-    return _map(lambda plane: _encode(plane, model, loop), planes)
+    return in_threads(lambda plane: _encode(plane, model, loop), planes)
 
 
 def _encode(plane: Plane, model: ImageModel, loop: int) -> bytes | None:
     if middle(plane) is None:
         return None
-    centre = _centre(plane)
+    centre = middle_of_first_row(plane)
     inside = np.where(plane.mask, 0, plane.indices - np.int64(centre))
     level, spike = _relative(model, centre, loop)
     code, plain, _ = encode_plane(
@@ -181,7 +181,7 @@ def _encode(plane: Plane, model: ImageModel, loop: int) -> bytes | None:
     return encode_varint(zigzag(centre)) + sized(code) + plain
 
 
-def _centre(plane: Plane) -> int:
+def middle_of_first_row(plane: Plane) -> int:
     """Return the median of the first row that has pixels."""
     row = int(np.argmax((~plane.mask).any(1)))
     return int(np.median(plane.indices[row][~plane.mask[row]]))
@@ -207,7 +207,7 @@ def _decode(payload: bytes, mask: Mask, model: ImageModel, loop: int) -> Indices
     return np.asarray(inside + np.int64(centre))
 
 
-def _map(work: Callable[[_Given], _Result], items: Sequence[_Given]) -> list[_Result]:
+def in_threads(work: Callable[[_Given], _Result], items: Sequence[_Given]) -> list[_Result]:
     """Do the same to all, in as many threads as a process should have."""
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     if threads < 2 or len(items) < 2:

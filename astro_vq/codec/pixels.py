@@ -16,12 +16,16 @@ from astro_vq.codec.adapt import fit_side_information
 from astro_vq.codec.brief import lengthen, shorten
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, decoder_for
 from astro_vq.codec.hidden_grid import HiddenGrid
+from astro_vq.codec.planes import SLOWEST_FAST
 from astro_vq.codec.position_dither import LARGEST_SEED
 from astro_vq.codec.quantize import IN_TWO_PARTS, default_mapping, quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 
-_HOPE = 1.2  # coders whose estimate is larger than this times the best so far are left out
+_HOPE, _FAST_HOPE = (
+    1.2,
+    1.0,
+)  # coders whose estimate is larger than this times the best so far are left out
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 DTYPES = (*_INTEGERS, "float32", "float64")
 
@@ -198,6 +202,7 @@ def encode_tiles(
         for tile, mapping in zip(tiles, mappings, strict=True)
     ]
     settled: set[int] = set()
+    hope = _HOPE if effort > SLOWEST_FAST else _FAST_HOPE
     for mapped in MAPPED_CODERS:
         if effort >= mapped.effort:
             chosen = [
@@ -207,7 +212,7 @@ def encode_tiles(
                 and (
                     mapped.leads
                     or effort >= THOROUGH
-                    or mapped.estimate(tile, side) < _HOPE * len(best[i])
+                    or mapped.estimate(tile, side) < hope * len(best[i])
                 )
             ]
             streams = mapped.encode_quantized(
@@ -224,7 +229,7 @@ def encode_tiles(
                 i
                 for i, tile in enumerate(tiles)
                 if i not in settled
-                if always or whole.estimate(tile) < _HOPE * len(best[i])
+                if always or whole.estimate(tile) < hope * len(best[i])
             ]
             streams = whole.encode([tiles[i] for i in chosen], effort)
             offer(whole.id, _spread(streams, chosen, len(tiles)))

@@ -20,6 +20,9 @@ from astro_vq.errors import FormatError
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+SLOWEST_FAST = 1
+"""Up to this effort streams are larger, and made in a fraction of the time."""
+
 RANGE = 1 << 27  # predictors take indices that are closer than this to the middle of their tile
 
 

@@ -5,7 +5,8 @@ import numpy.typing as npt
 
 from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.kernel_math import clip
-from astro_vq.entropy.mixing import REACH, WEIGHT_BITS
+from astro_vq.entropy.linear import guess_pixels
+from astro_vq.entropy.mixing import REACH, Mixing
 from astro_vq.entropy.mixing_kernel import WINDOW
 
 Floats = npt.NDArray[np.float64]
@@ -43,44 +44,11 @@ def _trace(plane, limit, levels):  # type: ignore[no-untyped-def]  # noqa: ANN00
             around += change
 
 
-def predict_inside(
-    plane: Integers, level: Floats, taps: Integers, steep_from: Integers, places: Integers
-) -> Floats:
-    """Return predictions of the pixels that are `MARGIN` or more from the edges, in steps.
-
-    Parameters
-    ----------
-    plane : ndarray of int64, shape (H, W)
-        Known pixels.
-    level : ndarray, shape (H, W)
-        Their background.
-    taps : ndarray of int64, shape (S, N + 1)
-        Sets of weights.
-    steep_from : ndarray of int64, shape (S - 1,)
-        Logarithms of the differences nearby from which further sets hold.
-    places : ndarray of int64, shape (N, 2)
-        Neighbours.
-
-    Returns
-    -------
-    ndarray, shape (H - MARGIN, W - 2 * MARGIN)
-    """
-    h, w = plane.shape
-    values = plane.astype(np.float64)
-
-    def at(dy: int, dx: int) -> Floats:
-        return values[MARGIN + dy : h + dy, MARGIN + dx : w - MARGIN + dx]
-
-    guesses = []
-    for weights in taps.tolist():
-        guess = weights[-1] * level[MARGIN:, MARGIN : w - MARGIN]
-        for (dy, dx), weight in zip(places.tolist(), weights, strict=False):
-            guess = guess + weight * at(dy, dx)
-        guesses.append(guess / (1 << WEIGHT_BITS))
-    if len(guesses) == 1:
-        return np.asarray(guesses[0])
-    which = np.searchsorted(steep_from, 32 * np.log2(16 * measure_steepness(plane) + 8))
-    return np.asarray(np.choose(which, guesses))
+def predict_inside(plane: Integers, mixing: Mixing) -> Floats:
+    """Return predictions of the pixels that are `MARGIN` or more from the edges, in steps."""
+    start = int(np.median(plane[0]))
+    guesses = guess_pixels(plane - start, mixing)
+    return np.asarray(guesses[MARGIN:, MARGIN:-MARGIN] / 64 + start)
 
 
 def measure_steepness(plane: Integers) -> Floats:

@@ -141,7 +141,7 @@ def encode_plane(
     spike : int
         Integer that is told apart first, if there is one.
     """
-    work = _pad(np.where(mask, 0, integers))
+    work = pad_plane(np.where(mask, 0, integers))
     data = read_data(mixing.version)
     code = np.zeros(8 * mask.size + _ROOM, np.uint8)
     while True:
@@ -151,8 +151,8 @@ def encode_plane(
             spike, mixing.version > 1, data.tables, data.state,
         )  # fmt: skip
         if used >= 0:
-            return code[:used].tobytes(), plain[: (bits + 7) // 8].tobytes(), _unpad(work)
-        work = _pad(np.where(mask, 0, integers))
+            return code[:used].tobytes(), plain[: (bits + 7) // 8].tobytes(), unpad_plane(work)
+        work = pad_plane(np.where(mask, 0, integers))
         code = np.zeros(2 * code.size, np.uint8)
 
 
@@ -173,7 +173,7 @@ def decode_plane(
     FormatError
         The bytes are too many or too few.
     """
-    work = _pad(np.zeros(mask.shape, np.int64))
+    work = pad_plane(np.zeros(mask.shape, np.int64))
     data = read_data(mixing.version)
     used, bits, _ = kernel.code_plane(
         True, work, np.ascontiguousarray(mask), _bytes(code), _bytes(plain),
@@ -181,7 +181,7 @@ def decode_plane(
     )  # fmt: skip
     if used != len(code) + 3 or (bits + 7) // 8 != len(plain):
         raise FormatError("damaged pixel stream: it does not end with its last pixel")
-    return _unpad(work)
+    return unpad_plane(work)
 
 
 def arguments(mixing: Mixing) -> tuple[Integers, Integers, Integers, Integers, int]:
@@ -194,11 +194,13 @@ def _bytes(data: bytes) -> Bytes:
     return np.frombuffer(bytearray(data), np.uint8)  # writeable, as the compiled loop wants it
 
 
-def _pad(plane: Integers) -> Integers:
+def pad_plane(plane: Integers) -> Integers:
+    """Return a plane with the margins that the kernel wants."""
     pad = kernel.PAD
     return np.ascontiguousarray(np.pad(plane, ((pad, 0), (pad, pad))), np.int64)
 
 
-def _unpad(plane: Integers) -> Integers:
+def unpad_plane(plane: Integers) -> Integers:
+    """Return a plane without them."""
     pad = kernel.PAD
     return plane[pad:, pad:-pad]

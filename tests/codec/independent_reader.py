@@ -8,6 +8,7 @@ of this it takes the data files that are part of the format. Coders 0, 1, 3, 4, 
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -307,14 +308,14 @@ def read_tile(stream: bytes, shape: tuple[int, int], dtype: str, shared: Shared)
             if axes in which:
                 integers = np.cumsum(integers, axis=axis)
     else:
-        assert coder in (9, 10), f"coder {coder}"
+        assert coder in (9, 10, 11), f"coder {coder}"
         loop = shared.mapping.k if shared.mapping and shared.mapping.kind == 7 else 1
         mixed = Mixed(loop)
-        if coder == 10:
-            mixed.read(shared.mixing)
-        else:
+        if coder == 9:
             mixed.read_first(shared.first_mixing)
-        integers = mixed.decode(s, mask)
+        else:
+            mixed.read(shared.mixing)
+        integers = mixed.decode(s, mask) if coder < 11 else mixed.decode_linear(s, mask)
     if mapping.kind == 13:
         values = grained(mapping, integers, tail, little.str[1:])
     else:
@@ -331,7 +332,7 @@ def clip(x: int, n: int) -> int:
 
 
 class Mixed:
-    """Coders 9 and 10."""
+    """Coders 9 to 11."""
 
     def __init__(self, loop: int) -> None:
         self.data = self.load("mixing-1")
@@ -419,6 +420,34 @@ class Mixed:
         if self.spike is not None and self.loop == 1 and abs(self.spike - centre) < 2**28:
             self.apart = self.spike - centre
         self.likely, self.met = [32768] * 128, [0] * 128
+        self.walk(mask, self.pixel)
+        assert self.used == len(self.code) + 3
+        assert (self.bits + 7) // 8 == len(self.plain)
+        return self.plane(mask, centre)
+
+    def decode_linear(self, s: Bytes, mask: np.ndarray) -> np.ndarray:
+        """Return the integers of a plane of coder 11."""
+        centre = s.signed()
+        residuals = iter(packed(s.rest(), int((~mask).sum())).tolist())
+
+        def pixel(y: int, x: int, masked: bool) -> None:
+            fixed = self.look(y, x)[0]
+            guess = (fixed + 32) >> 6
+            if masked:
+                self.v[y, x] = clip(guess, 2**28)
+                return
+            self.v[y, x] = clip(guess + clip(next(residuals), 2**30), 2**28)
+            self.follow(y, x)
+
+        self.walk(mask, pixel)
+        return self.plane(mask, centre)
+
+    def plane(self, mask: np.ndarray, centre: int) -> np.ndarray:
+        rows, columns = mask.shape
+        return np.array([[self.v[y, x] + centre for x in range(columns)] for y in range(rows)])
+
+    def walk(self, mask: np.ndarray, pixel: Callable[[int, int, bool], None]) -> None:
+        """Visit all pixels, and fill in what lies around the plane."""
         r = self.reach
         places = [(y, x) for y in range(-r, 1) for x in range(-r, r + 1) if (y, x) < (0, 0)]
         self.places = sorted(places, key=lambda p: (p[0] ** 2 + p[1] ** 2, *p))
@@ -436,7 +465,7 @@ class Mixed:
                 self.v[y, x] = self.v[y - 1, 0] if y else 0
                 self.e[y, x] = self.e[y - 1, 0]
             for x in range(columns):
-                self.pixel(y, x, bool(mask[y, x]))
+                pixel(y, x, bool(mask[y, x]))
             for x in range(columns, columns + 4):
                 self.v[y, x], self.e[y, x] = self.v[y, columns - 1], self.e[y, columns - 1]
             if y == 0:
@@ -444,17 +473,15 @@ class Mixed:
                     self.v[0, k] = self.v[0, 0]
                     for x in range(-4, columns + 4):
                         self.v[k, x], self.e[k, x] = self.v[0, x], self.e[0, x]
-        assert self.used == len(self.code) + 3
-        assert (self.bits + 7) // 8 == len(self.plain)
-        return np.array([[self.v[y, x] + centre for x in range(columns)] for y in range(rows)])
 
-    def pixel(self, y: int, x: int, masked: bool) -> None:
-        """Find one integer."""
-        v, data, loop = self.v, self.data, self.loop
+    def follow(self, y: int, x: int) -> None:
+        """Move the background towards a pixel."""
+        self.columns[x] += clip(4096 * self.v[y, x] - self.columns[x], self.limit) >> 4
+        self.level_row[x + 16] = self.columns[x]
 
-        def around(*places: tuple[int, int]) -> int:
-            return sum(self.e[y + dy, x + dx] for dy, dx in places)
-
+    def look(self, y: int, x: int) -> tuple[int, list[int], int]:
+        """Return the linear prediction, the neighbours, and how steep it is."""
+        v = self.v
         near = [v[y + dy, x + dx] for dy, dx in self.places]
         west, north = v[y, x - 1], v[y - 1, x]
         northeast, northwest = v[y - 1, x + 1], v[y - 1, x - 1]
@@ -467,6 +494,18 @@ class Mixed:
             total = sum(t * n for t, n in zip(taps[:-1], near, strict=True))
             total += (taps[-1] * (sum(self.level_row[x : x + 32]) >> 11)) >> 6
             fixed = clip((128 + total) >> 8, 2**34)
+        return fixed, near, log4
+
+    def pixel(self, y: int, x: int, masked: bool) -> None:
+        """Find one integer."""
+        v, data, loop = self.v, self.data, self.loop
+
+        def around(*places: tuple[int, int]) -> int:
+            return sum(self.e[y + dy, x + dx] for dy, dx in places)
+
+        fixed, near, log4 = self.look(y, x)
+        west, north = v[y, x - 1], v[y - 1, x]
+        northeast, northwest = v[y - 1, x + 1], v[y - 1, x - 1]
         guess = (fixed + 32) >> 6
         near = [clip(n - guess, 2**24) for n in near]
         energy = sum(n * n for n in near)
@@ -508,8 +547,7 @@ class Mixed:
         v[y, x] = found
 
         self.e[y, x] = abs(64 * found - best)
-        self.columns[x] += clip(4096 * found - self.columns[x], self.limit) >> 4
-        self.level_row[x + 16] = self.columns[x]
+        self.follow(y, x)
         missed, n = clip(64 * found - middle, 2 * sigma), self.seen[context]
         self.seen[context] = min(n + 1, 400)
         step = (missed << 20) // (sigma + 1) - self.bias[context]
