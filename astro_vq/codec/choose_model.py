@@ -6,7 +6,7 @@ from astro_vq.codec.fit_mixing import Fitter, Structure, find_spike
 from astro_vq.codec.mixed import ImageModel, encode_planes
 from astro_vq.codec.planes import SLOWEST_FAST, Plane
 
-_SEEN_PIXELS = (200_000, 600_000, 600_000)  # of the image, at paces 0 to 2
+_SEEN_PIXELS = (200_000, 300_000, 600_000)  # of the image, at paces 0 to 2
 _FITTED_PIXELS = (20_000, 100_000, 200_000)
 _USUAL = 6  # the last effort of pace 1
 _COUNTS = (24, 40)
