@@ -141,7 +141,7 @@ def test_a_damaged_tile_is_named_and_the_others_decode():
 
 
 def test_a_damaged_tile_of_integers_becomes_zero():
-    start, width = heap_of(PACKED, 1)
+    start, _ = heap_of(PACKED, 1)
     rows = np.frombuffer(
         PACKED[tables(PACKED).hdus[1].offset : start],
         [("tile", ">i4", 5), ("stream", ">i4", 2), ("crc", ">i4")],
