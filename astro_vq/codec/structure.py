@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from astro_vq.codec.brief import short_step
+from astro_vq.codec.find_scale import find_scale
 from astro_vq.codec.find_steps import find_lattice
 from astro_vq.codec.grained import find_grain, plain_bits_of, to_numbers
 from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid
@@ -17,6 +18,7 @@ from astro_vq.codec.quantize import (
     GRAINED,
     HIDDEN,
     LOOP,
+    RATIO,
     SCALE,
     SPLIT,
     Mapping,
@@ -79,7 +81,7 @@ def candidate_mappings(
         if sigma > 0:
             split = Mapping(SPLIT, float(2.0 ** np.floor(np.log2(sigma / _COARSE))))
             mappings = [split, *mappings] if thorough else [split]
-        mappings += _grained_mappings(tiles)
+        mappings += [*_grained_mappings(tiles), *_scaled_mappings(values)]
     if values.dtype.kind == "f" and bound:
         if floor is None and bound > _PHASE_BOUND * _noise(tiles):
             mappings += _moved_mappings(values, mappings[0])
@@ -175,6 +177,14 @@ def _grained_mappings(tiles: list[Values]) -> list[Mapping]:
         return []
     numbers = [to_numbers(tile, found.exponent) for tile in finite]
     return [Mapping(GRAINED, grain=found.exponent, bits=plain_bits_of(numbers))]
+
+
+def _scaled_mappings(values: Values) -> list[Mapping]:
+    """Return the mapping to integers times a scale, if that is what floats are exactly."""
+    found = find_scale(values[np.isfinite(values)])
+    if found is None:
+        return []
+    return [Mapping(RATIO if found.is_ratio else SCALE, found.step, found.offset)]
 
 
 def _loop_mapping(values: Values, bound: float) -> Mapping | None:
