@@ -213,7 +213,7 @@ class ModelConfig(_Checked):
         it from `weights`.
     likelihood_floor : float
         Smallest standard deviation of a bounded, learnt or given scale, network units; for
-        'bounded', 0 means the plain tanh bound (variance at least exp(-1)), for 'given' 0.1.
+        'bounded', 0 means the plain tanh bound (variance at least exp(-1)), for 'given' 0.3.
     likelihood_covariance : {'stationary', 'low-rank', 'full'}
         Covariance of `multivariate-normal`; 'full' is the matrix that `noise_covariance` gives.
     likelihood_lag : int

@@ -18,10 +18,10 @@ units of it; without a floor one pixel that is predicted exactly gives any likel
 TANH_FLOOR = math.exp(-0.5)
 """Floor of the plain tanh bound: the variance lies between exp(-1) and exp(1)."""
 
-GIVEN_FLOOR = 0.1
+GIVEN_FLOOR = 0.3
 """Floor, network units, of scales from weight maps where none is chosen: in bright sources, where
-network units are logarithmic, a tenth of the brightness. No decoder is right to the noise there,
-and a few pixels would be all that the loss sees."""
+network units are logarithmic, three tenths of the brightness. No decoder is right to the noise
+there, and a few pixels would be all that the loss sees."""
 
 SCALES = ("one", "given", "learnt", "bounded")
 

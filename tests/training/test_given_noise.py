@@ -51,7 +51,7 @@ def test_the_loss_of_the_sky_level_is_that_under_the_given_noise(run):
     data = open_data(config.data, seed=config.training.seed)
     terms, count = 0.0, 0
     for batch in data.validation_batches(config.training.batch_size, limit=1024):
-        scale = batch.scale.double().clamp_min(0.1)
+        scale = batch.scale.double().clamp_min(0.3)
         each = 0.5 * (batch.pixels / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
         terms += float(each[batch.mask].sum())
         count += int(batch.mask.sum())
@@ -72,7 +72,7 @@ def test_a_model_is_evaluated_under_the_given_noise(run, frames):
     batch = data.cutouts[0].batch
     with torch.no_grad():
         mean = loaded.model.reconstruct(batch.pixels)
-    scale = batch.scale.clamp_min(0.1)
+    scale = batch.scale.clamp_min(0.3)
     density = torch.distributions.Normal(mean, scale).log_prob(batch.pixels)
     expected = -(density * batch.mask).sum((1, 2, 3)).mean()
     assert found.nll == pytest.approx(float(expected), rel=1e-5)
@@ -91,10 +91,10 @@ def test_given_noise_without_weight_maps_is_refused(frames, tmp_path):
         train(options, tmp_path / "run")
 
 
-def test_the_floor_of_given_noise_is_a_tenth_unless_chosen(run):
+def test_the_floor_of_given_noise_is_three_tenths_unless_chosen(run):
     config = load_model(run[0]).config.model
     scale = torch.tensor([0.01, 0.5]).reshape(1, 1, 1, 2)
-    for floor, expected in ((0.0, [0.1, 0.5]), (0.2, [0.2, 0.5]), (1e-3, [0.01, 0.5])):
+    for floor, expected in ((0.0, [0.3, 0.5]), (0.2, [0.2, 0.5]), (1e-3, [0.01, 0.5])):
         chosen = type(config).from_dict(config.to_dict() | {"likelihood_floor": floor})
         parameters = LIKELIHOODS["normal"](chosen)(torch.zeros(1, 1, 1, 2), scale)
         np.testing.assert_allclose(parameters.log_scale.exp().flatten(), expected, rtol=1e-6)
