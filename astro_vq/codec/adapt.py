@@ -77,11 +77,10 @@ def fit_side_information(
         return len(shared.to_bytes()) + share * _trial_size(sample, shared, spec, effort)
 
     sizes = [size(shared) for shared in choices]
-    best = choices[int(np.argmin(sizes))]
-    if best.mixing and (small or min(sizes) < _FEW_BYTES):
-        lean = dataclasses.replace(best, mixing=b"")
-        return lean if size(lean) < min(sizes) else best
-    return best
+    if small or min(sizes) < _FEW_BYTES:
+        lean = [dataclasses.replace(c, mixing=b"") for c in choices if c.mixing]
+        choices, sizes = choices + lean, sizes + [size(shared) for shared in lean]
+    return choices[int(np.argmin(sizes))]
 
 
 def _trial_size(placed: Sequence[Placed], shared: Shared, spec: Spec, effort: int) -> int:
