@@ -141,6 +141,7 @@ class CutoutDataset(Dataset[dict[str, Tensor]]):
         crops = [image.area // (size * size) for image in index.images]
         self._ends = np.cumsum(np.clip(crops, 1, crops_per_image))
         self._reader = PlaneReader(cache_bytes=cache_bytes)
+        self._has_weights = index.has_weights
 
     @property
     def channels(self) -> int:
@@ -185,7 +186,7 @@ class CutoutDataset(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng([self.seed, epoch, i % len(self)])
         crop = self._crop(planes, image.shape, rng)
         arrays = {"pixels": crop.pixels, "mask": crop.mask}
-        if self.index.has_weights:
+        if self._has_weights:
             arrays["scale"] = crop.scale
         if self.augment:
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
@@ -230,7 +231,7 @@ class CutoutDataset(Dataset[dict[str, Tensor]]):
         inside = (slice(top, top + ny), slice(left, left + nx))
         pixels = np.zeros((len(planes), self.size, self.size), dtype=np.float32)
         mask = np.zeros(pixels.shape, dtype=np.bool_)
-        scale = np.ones_like(pixels) if self.index.has_weights else pixels
+        scale = np.ones_like(pixels) if self._has_weights else pixels
         for channel, plane in enumerate(planes):
             values: NDArray[Any] = self._reader.read(plane.address, shape, ys, xs)
             valid = plane.mask(values)
