@@ -241,9 +241,9 @@ class ImageEncoder:
         from astro_vq.codec.token_layer import TokenLayerMaker
 
         if isinstance(self._model, SparseWindowedModel):
-            alone = plan.fidelity == "tokens"
+            step = None if plan.fidelity == "tokens" else _step(plan, info)
             choice = self._request.tokens
-            return SparseLayerMaker(image, info, grid, self._model, choice, is_alone=alone)
+            return SparseLayerMaker(image, info, grid, self._model, choice, step=step)
         return TokenLayerMaker(image, info, grid, self._model)
 
     def _side_of_tiles(self, info: ImageHeader) -> int:
@@ -264,6 +264,13 @@ class ImageEncoder:
         for i, stream in zip(holed, encoded, strict=True):
             streams[i] = stream
         return streams
+
+
+def _step(plan: Plan, info: ImageHeader) -> float:
+    """Return the step between values that are stored, image unit; 0 for floats without loss."""
+    if plan.fidelity == "max-error":
+        return 2 * plan.bound
+    return 0.0 if info.is_float else abs(info.bscale)
 
 
 def fits_model(info: ImageHeader, channels: int) -> bool:

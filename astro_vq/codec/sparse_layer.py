@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from astro_vq.codec.container import TileGrid, pack_scalings
 from astro_vq.codec.image_header import ImageHeader
@@ -15,12 +14,16 @@ from astro_vq.codec.stored_tokens import in_tokens
 from astro_vq.codec.token_layer import TokenLayerMaker
 from astro_vq.codec.tokens import SPARSE_MAPS
 from astro_vq.entropy.sparse_maps import encode_maps, first_contexts
-from astro_vq.models.sparse_encoder import Quality
+from astro_vq.models.sparse_encoder import Tokens, fill_map
 
 USUAL_THRESHOLD, BESIDE_PIXELS = 5.0, 10.0
 """Significance of a source that is coded: in files of tokens alone, and beside pixels."""
 
-_LOWEST, _HIGHEST, _TRIALS = 1.5, 3000.0, 10
+_BESIDE_SHARE = 0.01  # of the bits of pixels that tokens beside them may take
+_FLOAT_BITS = 16.0  # of a pixel of floats without loss, about
+_HIGHEST, _LOWEST, _RATIO = 400.0, 1.5, 1.4  # thresholds that are tried for a rate
+_HALVINGS = 12
+_BITS = 13.0  # of a token, rather too few
 
 
 class SparseLayerMaker(TokenLayerMaker):
@@ -34,8 +37,9 @@ class SparseLayerMaker(TokenLayerMaker):
         The model.
     choice : TokenChoice
         Threshold, or bits per pixel to stay within.
-    is_alone : bool
-        Whether no pixels are stored beside the tokens.
+    step : float or None
+        Between values of pixels that are stored beside the tokens, in the unit of the image, 0
+        for floats without loss; None where tokens are alone.
     """
 
     def __init__(
@@ -46,11 +50,12 @@ class SparseLayerMaker(TokenLayerMaker):
         model: SparseWindowedModel,
         choice: TokenChoice,
         *,
-        is_alone: bool,
+        step: float | None,
     ) -> None:
         self._sparse = model
+        self._tokens: list[Tokens] = []
         self._choice = choice
-        self._is_alone = is_alone
+        self._step = step
         super().__init__(image, info, grid, model)
 
     def _encode_all(self) -> None:
@@ -58,36 +63,82 @@ class SparseLayerMaker(TokenLayerMaker):
             self._sparse.measure_condition(self._reader(k), self._size, self.scalings[k])
             for k in range(self._grid.planes)
         ]
-        usual = USUAL_THRESHOLD if self._is_alone else BESIDE_PIXELS
-        if self._choice.bits_per_pixel is None:
-            self._encode_at(self._choice.quality or usual)
-            return
-        budget = self._choice.bits_per_pixel * self._grid.pixels / 8 - len(self._side().to_bytes())
-        low, high = math.log(_LOWEST), math.log(_HIGHEST)
-        for _ in range(_TRIALS):
-            middle = (low + high) / 2
-            self._encode_at(math.exp(middle))
-            low, high = (low, middle) if self._coded_bytes() <= budget else (middle, high)
-        self._encode_at(math.exp(high))
+        alone = self._step is None
+        budget = self._budget()
+        if self._choice.bits_per_pixel is not None:
+            self._take_within(budget)
+        else:
+            usual = USUAL_THRESHOLD if alone else BESIDE_PIXELS
+            self._take(self._choice.quality or usual)
+        self._keep(self._limit_for(budget) if budget < math.inf else 0.0)
 
-    def _encode_at(self, threshold: float) -> None:
-        """Fill the maps with the tokens of all planes at a threshold."""
-        self.threshold = threshold
-        self._indices[:] = 0
-        for stack in range(self._indices.shape[0]):
+    def _budget(self) -> float:
+        """Return how many bytes the tokens may take."""
+        if self._choice.bits_per_pixel is not None:
+            bits = self._choice.bits_per_pixel
+        elif self._step is None or self._choice.quality is not None:
+            return math.inf
+        else:
+            bits = _BESIDE_SHARE * _pixel_bits(self.scalings[0].sigma, self._step)
+        return bits * self._grid.pixels / 8 - len(self._side().to_bytes())
 
-            def coded(ys: slice, xs: slice, stack: int = stack) -> NDArray[np.int32]:
-                return np.asarray(self._indices[stack, :, ys, xs]).astype(np.int32)
-
-            for ys, xs, found in self._sparse.encode_frame(
-                self._reader(stack),
+    def _take(self, threshold: float) -> None:
+        """Take the tokens of all planes at a threshold."""
+        self._tokens = [
+            self._sparse.encode_frame(
+                self._reader(k),
                 self._size,
-                self.scalings[stack],
-                condition=self._conditions[stack],
-                quality=Quality(threshold),
-                coded=coded,
-            ):
-                self._indices[stack, :, ys, xs] = found
+                self.scalings[k],
+                condition=self._conditions[k],
+                threshold=threshold,
+            )
+            for k in range(self._grid.planes)
+        ]
+
+    def _take_within(self, budget: float) -> None:
+        """Take about as many tokens as a budget allows, rather more.
+
+        The threshold is found on a part, by stages: each goes on where the one before ended.
+        """
+        k = self._grid.planes // 2
+        pursuit = self._sparse.start(
+            self._reader(k), self._size, self.scalings[k], condition=self._conditions[k]
+        )
+        most = int(8 * budget / _BITS * pursuit.pixels / self._grid.pixels)
+        threshold = _HIGHEST
+        while threshold > _LOWEST and pursuit.count <= most:
+            threshold /= _RATIO
+            pursuit.stage(threshold)
+        limits = np.sort(pursuit.tokens().limits)[::-1]
+        if most < len(limits):
+            threshold = max(float(limits[most]), threshold)
+        if pursuit.pixels < self._grid.pixels:
+            self._take(threshold)
+            return
+        self._tokens = [pursuit.tokens()]
+        limit = self._limit_for(budget)
+        if limit > 0:
+            pursuit.keep(limit)
+            self._tokens = [pursuit.tokens()]
+
+    def _keep(self, limit: float) -> None:
+        """Fill the maps with the tokens that would be taken at a threshold."""
+        self.threshold = limit
+        for indices, (rows, limits) in zip(self._indices, self._tokens, strict=True):
+            fill_map(indices, rows[limits >= limit], self._sparse.codes_per_level)
+
+    def _limit_for(self, budget: float) -> float:
+        """Return the threshold that leaves as many tokens as a budget allows."""
+        self._keep(0.0)
+        if self._coded_bytes() <= budget:
+            return 0.0
+        limits = np.sort(np.concatenate([tokens.limits for tokens in self._tokens]))
+        low, high = 0, len(limits)  # tokens to leave out: too few, enough
+        while high - low > max(1, len(limits) >> _HALVINGS):
+            middle = (low + high) // 2
+            self._keep(float(limits[middle]))
+            low, high = (low, middle) if self._coded_bytes() <= budget else (middle, high)
+        return float(limits[high]) if high < len(limits) else math.inf
 
     def _coded_bytes(self) -> int:
         return sum(len(stream) for stream in self._streams())
@@ -116,3 +167,11 @@ class SparseLayerMaker(TokenLayerMaker):
 
     def _condition(self, stack: int) -> bytes:
         return self._conditions[stack]
+
+
+def _pixel_bits(sigma: float, step: float) -> float:
+    """Return what noise takes at a step: the entropy of a Gaussian."""
+    if step == 0:
+        return _FLOAT_BITS
+    ratio = sigma / step
+    return max(math.log2(ratio * math.sqrt(2 * math.pi * math.e)), 0.5) if ratio > 0 else 0.5

@@ -19,7 +19,7 @@ from astro_vq.entropy.map_shape import MapShape
 from astro_vq.errors import DataError, FormatError
 from astro_vq.models.sparse import SparseVQ
 from astro_vq.models.sparse_atoms import BETAS, LEVELS, STAR_CODES, StarShape
-from astro_vq.models.sparse_encoder import Quality
+from astro_vq.models.sparse_encoder import Pursuit, Tokens
 from astro_vq.models.sparse_stars import fit_star
 
 _BLOCK = 1024  # tokens on a side
@@ -27,6 +27,7 @@ _WINDOW = 512  # tokens on a side of what is decoded at once
 _UNIT = 2 ** (LEVELS - 1)  # tokens of a cell of the coarsest level
 _MEASURED_SIDE = 512
 _LAG = 8
+_MEASURED_TOKENS = 512
 
 
 class SparseWindowedModel(WindowedModel):
@@ -59,6 +60,21 @@ class SparseWindowedModel(WindowedModel):
         shape = fit_star(self._linear(read, scaling, y, x), self._sparse.maker.basis)
         return pack_star((shape.width, shape.e1, shape.e2, shape.beta))
 
+    @property
+    def codes_per_level(self) -> int:
+        """Codes that a level has."""
+        return self._sparse.codes_per_level
+
+    def start(
+        self, read: ReadPixels, size: tuple[int, int], scaling: Scaling, *, condition: bytes
+    ) -> Pursuit:
+        """Return what takes the tokens of the middle of a frame."""
+        side = _MEASURED_TOKENS * self._sparse.stride
+        ys, xs = (slice(max(n - side, 0) // 2, max(n - side, 0) // 2 + min(n, side)) for n in size)
+        noise = self._covariance(read, size, scaling)
+        pixels = self._linear(read, scaling, ys, xs)
+        return self._sparse.pursuit(pixels, star_of(condition), noise)
+
     def encode_frame(
         self,
         read: ReadPixels,
@@ -66,10 +82,9 @@ class SparseWindowedModel(WindowedModel):
         scaling: Scaling,
         *,
         condition: bytes,
-        quality: Quality,
-        coded: ReadTokens,
-    ) -> Iterator[tuple[slice, slice, NDArray[np.int32]]]:
-        """Yield the tokens of a frame, block by block.
+        threshold: float,
+    ) -> Tokens:
+        """Return the tokens of a frame.
 
         Parameters
         ----------
@@ -81,30 +96,35 @@ class SparseWindowedModel(WindowedModel):
             Of the frame.
         condition : bytes
             What `measure_condition` gave.
-        quality : Quality
-            When a token is worth its bits.
-        coded : callable
-            Gives the indices of a rectangle of tokens as far as they were yielded, else 0.
+        threshold : float
+            Significance of a source that is coded, in sigma.
         """
-        stride = self._sparse.stride
-        star = star_of(condition)
+        stride, star = self._sparse.stride, star_of(condition)
         noise = self._covariance(read, size, scaling)
         rows, columns = token_size(size, stride)
-        whole = max(rows, columns) <= _BLOCK
+        halo = 0 if max(rows, columns) <= _BLOCK else self._sparse.halo
+        done = Tokens(np.zeros((0, 5), np.int64), np.zeros(0, np.float32))
         for ys in _spans(rows, _BLOCK):
             for xs in _spans(columns, _BLOCK):
-                halo = 0 if whole else self._sparse.halo
                 wy, wx = _widen(ys, rows, halo), _widen(xs, columns, halo)
                 y_pixels = slice(wy.start * stride, min(wy.stop * stride, size[0]))
                 x_pixels = slice(wx.start * stride, min(wx.stop * stride, size[1]))
                 pixels = self._linear(read, scaling, y_pixels, x_pixels)
-                if not whole:
-                    drawn = self._sparse.decode_frame(coded(wy, wx), star)
+                near = done.rows[_within(done.rows, wy, wx)]
+                if len(near):
+                    near = near - np.array([0, wy.start, wx.start, 0, 0])
+                    drawn = self._sparse.draw(near, (wy.stop - wy.start, wx.stop - wx.start), star)
                     pixels = pixels - drawn[: pixels.shape[0], : pixels.shape[1]]
-                found = self._sparse.encode_frame(pixels, quality, star, noise)
-                y, x = ys.start - wy.start, xs.start - wx.start
-                inside = found[:, y : y + ys.stop - ys.start, x : x + xs.stop - xs.start]
-                yield ys, xs, inside
+                pursuit = self._sparse.pursuit(pixels, star, noise)
+                pursuit.run(threshold)
+                found = pursuit.tokens()
+                placed = found.rows + np.array([0, wy.start, wx.start, 0, 0])
+                inside = _within(placed, ys, xs)
+                done = Tokens(
+                    np.concatenate([done.rows, placed[inside]]),
+                    np.concatenate([done.limits, found.limits[inside]]),
+                )
+        return done
 
     def decode(
         self,
@@ -192,6 +212,12 @@ def star_of(condition: bytes) -> StarShape:
     if star.beta >= len(BETAS) or max(abs(star.e1), abs(star.e2)) > 10:
         raise FormatError(f"damaged record SPRS: stars of shape {tuple(star)}")
     return star
+
+
+def _within(rows: NDArray[np.int64], ys: slice, xs: slice) -> NDArray[np.bool_]:
+    """Return which tokens lie in a rectangle of positions."""
+    y, x = rows[:, 1], rows[:, 2]
+    return np.asarray((y >= ys.start) & (y < ys.stop) & (x >= xs.start) & (x < xs.stop))
 
 
 def _spans(stop: int, step: int, start: int = 0) -> Iterator[slice]:

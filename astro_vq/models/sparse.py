@@ -14,7 +14,7 @@ from astro_vq.likelihoods import LIKELIHOODS, Likelihood
 from astro_vq.models.base import LossTerms, Model, PixelBatch, finish_terms, prepare
 from astro_vq.models.sparse_atoms import LEVELS, PATCH, STAR_CODES, STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_books import BookMaker
-from astro_vq.models.sparse_encoder import Pursuit, Quality, Tokens, to_map
+from astro_vq.models.sparse_encoder import Pursuit, Quality, fill_map
 from astro_vq.models.sparse_gains import GAINS, signed_values
 from astro_vq.models.sparse_scales import draw
 
@@ -107,10 +107,6 @@ class SparseVQ(Model):
         """Return what takes the tokens of a plane; see `encode_frame`."""
         return Pursuit(pixels, self.maker, star, covariance, tokens=self.tokens)
 
-    def map_of(self, tokens: Tokens, size: tuple[int, int]) -> NDArray[np.int32]:
-        """Return tokens as indices (2 K, h, w)."""
-        return to_map(tokens.rows, size, self.tokens, self.codes_per_level)
-
     def encode_frame(
         self,
         pixels: FloatArray,
@@ -134,24 +130,32 @@ class SparseVQ(Model):
         pursuit = self.pursuit(pixels, star, covariance)
         pursuit.run(quality.threshold)
         height, width = (-(-n // STRIDE) for n in pixels.shape)
-        return self.map_of(pursuit.tokens(), (height, width))
+        maps = np.zeros((self.depth, height, width), np.int32)
+        fill_map(maps, pursuit.tokens().rows, self.codes_per_level)
+        return maps
 
     def decode_frame(self, indices: NDArray[np.integer], star: StarShape) -> FloatArray:
         """Return the mean (H, W), in sigma, of indices (2 K, h, w)."""
-        height, width = indices.shape[-2:]
-        unit = 2 ** (LEVELS - 1)
-        shape = [-(-n // unit) * unit * STRIDE for n in (height, width)]
-        out = np.zeros((shape[0], shape[1]), np.float32)
         k, y, x = np.nonzero(indices[0::2])
         index = indices[0::2][k, y, x].astype(np.int64) - 1
-        level, code = index // self.codes_per_level, index % self.codes_per_level
-        gain = signed_values(indices[1::2][k, y, x].astype(np.int64) - GAINS)
+        gain = indices[1::2][k, y, x].astype(np.int64) - GAINS
+        level, code = np.divmod(index, self.codes_per_level)
+        rows = np.column_stack([level, y, x, code, gain])
+        height, width = indices.shape[-2:]
+        return self.draw(rows, (height, width), star)
+
+    def draw(self, rows: NDArray[np.int64], size: tuple[int, int], star: StarShape) -> FloatArray:
+        """Return the mean (H, W), in sigma, of tokens (see `Tokens.rows`) of so many positions."""
+        unit = 2 ** (LEVELS - 1)
+        shape = [-(-n // unit) * unit * STRIDE for n in size]
+        out = np.zeros((shape[0], shape[1]), np.float32)
         for n in range(LEVELS):
-            here = level == n
-            if here.any():
-                drawn = self.maker.codes(n, star) @ self.maker.basis
-                draw(out, y[here] >> n, x[here] >> n, code[here], gain[here], drawn, n)
-        return out[: height * STRIDE, : width * STRIDE]
+            here = rows[rows[:, 0] == n]
+            if len(here):
+                drawn = self.maker.patches(n, star)
+                y, x, code, gain = (np.ascontiguousarray(column) for column in here.T[1:])
+                draw(out, y >> n, x >> n, code, signed_values(gain), drawn, n)
+        return out[: size[0] * STRIDE, : size[1] * STRIDE]
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return latents (B, D, h, w) of the finest level, of pixels (B, 1, H, W)."""

@@ -55,29 +55,26 @@ class StarShape(NamedTuple):
         return float(SMALLEST_WIDTH * WIDTH_RATIO ** (self.width - 1))
 
 
-def star_codes(
+def star_patches(
     shape: StarShape,
-    basis: FloatArray,
     level: int,
     families: tuple[tuple[float, int, int], ...] = FAMILIES,
 ) -> FloatArray:
-    """Return the codes (STAR_CODES, D), unit norm, of a frame; zeros where they do not fit a level.
+    """Return the patches (STAR_CODES, 256) of a frame's stars; zeros where they do not fit a level.
 
     Parameters
     ----------
     shape : StarShape
         Of the frame.
-    basis : ndarray of float32, shape (D, 256)
-        Of the model.
     level : int
-        Codes are made where a star is 1.1 to 8 pixels wide at that level.
+        Patches are made where a star is 1.1 to 8 pixels wide at that level.
     families : tuple
         See `FAMILIES`.
     """
     width = shape.fwhm / 2**level
     if shape.width == 0 or not 1.1 <= width <= 8:
         number = sum(places**2 for _, places, _ in families)
-        return np.zeros((number, len(basis)), np.float32)
+        return np.zeros((number, PATCH**2), np.float32)
     images = []
     for factor, places, derivative in families:
         along = (np.arange(places) + 0.5) / places * STRIDE - STRIDE / 2
@@ -88,8 +85,7 @@ def star_codes(
         ey, ex = (0.3, 0.0) if derivative == 1 else (0.0, 0.3)
         after = profiles(shape, width, dy + ey, dx + ex)
         images.append(after - profiles(shape, width, dy - ey, dx - ex))
-    drawn = np.concatenate(images).reshape(-1, PATCH**2).astype(np.float32)
-    return normalize(drawn @ basis.T)
+    return normalize(np.concatenate(images).reshape(-1, PATCH**2).astype(np.float32))
 
 
 def profiles(

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.models.sparse_atoms import (
+    LEVELS,
     PATCH,
     STRIDE,
     FloatArray,
     StarShape,
     normalize,
-    star_codes,
+    star_patches,
 )
 from astro_vq.models.sparse_scales import add_enlarged
 
@@ -24,6 +25,7 @@ MEASURED = 3
 
 _FIRST = 64  # learnt codes that a cell is looked through with before a full search
 _FLUX_WEIGHT = 2.0  # of what an aperture sees, in that of all pixels together
+_LEAST_SHARE = 0.5  # of a star that the basis sees, for it to be looked for
 _LEAST_SPECTRUM = 0.02  # of the noise, in that of white noise
 
 
@@ -33,8 +35,10 @@ class Book(NamedTuple):
     Attributes
     ----------
     codes, first : ndarray of float32, shape (N, D), (M, D)
-        Codes of unit norm as images: those of the model, then those of stars; and a few that
-        stand for all.
+        Products of latents with them are gains of patches of unit norm as images: those of the
+        model, then those of stars; and a few that stand for all.
+    patches : ndarray of float32, shape (N, 256)
+        What each code draws; a little more than what the basis sees of it for those of stars.
     overlaps : ndarray of float32, shape (N, 49, D)
         What each code adds to the latents of the 7 x 7 cells around its own.
     sizes : ndarray of float32, shape (N, 49)
@@ -47,6 +51,7 @@ class Book(NamedTuple):
 
     codes: FloatArray
     first: FloatArray
+    patches: FloatArray
     overlaps: FloatArray
     sizes: FloatArray
     seen: FloatArray
@@ -66,28 +71,26 @@ def enlarge_patches(patches: FloatArray, level: int, pad: int) -> FloatArray:
     return out
 
 
-def overlaps_of_basis(basis: FloatArray, level: int) -> FloatArray:
-    """Return overlaps (7, 7, D, D) of a basis with itself at a level, by distance in cells."""
+def overlaps_of(patches: FloatArray, basis: FloatArray, level: int) -> FloatArray:
+    """Return what patches (N, 256) add to the latents (N, 7, 7, D) around them at a level."""
     level = min(level, MEASURED - 1)
     size = 1 << level
     # a value and its neighbour as they are drawn: products of tents sampled at pixels
     tent = 1 - np.abs(np.arange(2 * size) - size + 0.5) / size if level else np.ones(1)
     own = float(tent @ tent) / size
     next_to = float(tent[size:] @ tent[:size]) / size if level else 0.0
-    patches = basis.reshape(-1, PATCH, PATCH).astype(np.float64)
-    spread = np.pad(patches, ((0, 0), (1, 1), (1, 1)))
+    spread = np.pad(patches.reshape(-1, PATCH, PATCH).astype(np.float64), ((0, 0), (1, 1), (1, 1)))
     for axis in (1, 2):
         spread = own * spread + next_to * (np.roll(spread, 1, axis) + np.roll(spread, -1, axis))
-    flat = patches.reshape(len(basis), -1)
     reach = REACH * STRIDE
-    wide = np.pad(spread, ((0, 0), (reach, reach), (reach, reach)))
-    out = np.empty((2 * REACH + 1, 2 * REACH + 1, len(basis), len(basis)))
+    wide = np.pad(spread, ((0, 0), (reach, reach), (reach, reach))).astype(np.float32)
+    out = np.empty((len(patches), 2 * REACH + 1, 2 * REACH + 1, len(basis)), np.float32)
     for i in range(2 * REACH + 1):
         for j in range(2 * REACH + 1):
             y, x = 1 + i * STRIDE, 1 + j * STRIDE
-            part = wide[:, y : y + PATCH, x : x + PATCH].reshape(len(basis), -1)
-            out[i, j] = flat @ part.T
-    return out.astype(np.float32)
+            part = wide[:, y : y + PATCH, x : x + PATCH].reshape(len(patches), -1)
+            out[:, i, j] = part @ basis.T
+    return out
 
 
 def view_of_aperture(basis: FloatArray, level: int) -> FloatArray:
@@ -173,53 +176,67 @@ class BookMaker:
     def __init__(self, basis: FloatArray, codes: FloatArray) -> None:
         self.basis = basis
         self._codes = codes
-        self._middles = [overlaps_of_basis(basis, n)[REACH, REACH] for n in range(MEASURED)]
         self._views: list[FloatArray] = []
         self._learnt: list[Book] | None = None
         self._last: tuple[StarShape, list[Book]] | None = None
+        self._middles = [
+            overlaps_of(basis, basis, n)[:, REACH, REACH].T.copy() for n in range(MEASURED)
+        ]
 
-    def codes(self, level: int, star: StarShape) -> FloatArray:
-        """Return the codes of a level: those of the model, and those of stars."""
-        stars = star_codes(star, self.basis, level)
-        both = np.concatenate([self._codes, stars])
-        return unit_codes(both, self._middles[min(level, MEASURED - 1)])
+    def middle(self, level: int) -> FloatArray:
+        """Return overlaps (D, D) of the basis with itself at one cell."""
+        return self._middles[min(level, MEASURED - 1)]
 
-    def books(self, levels: int, star: StarShape) -> list[Book]:
+    def learnt(self, level: int) -> FloatArray:
+        """Return the codes (N, D) of the model, of unit norm as images of a level."""
+        return unit_codes(self._codes, self.middle(level))
+
+    def patches(self, level: int, star: StarShape) -> FloatArray:
+        """Return what codes draw (N, 256) at a level: those of the model, and those of stars."""
+        return np.concatenate([self.learnt(level) @ self.basis, self._stars(level, star)])
+
+    def _stars(self, level: int, star: StarShape) -> FloatArray:
+        patches = star_patches(star, level)
+        if level == 0 or not patches.any():
+            return patches
+        # their norm as images: they are smooth enough for what the basis knows of them
+        codes = patches @ self.basis.T
+        norm = np.sqrt(np.maximum(((codes @ self.middle(level)) * codes).sum(1), 0.25))
+        return np.asarray(patches / norm[:, None], np.float32)
+
+    def books(self, star: StarShape) -> list[Book]:
         """Return the books of all levels; those of the last star shape are kept."""
         if self._learnt is None:
             first = representatives(self._codes)
             self._views = [view_of_aperture(self.basis, n) for n in range(MEASURED)]
-            self._learnt = [self._make(self._codes, first, n) for n in range(levels)]
+            self._learnt = [self._learn(first, n) for n in range(LEVELS)]
         if self._last is None or self._last[0] != star:
             self._last = star, [self._add(book, n, star) for n, book in enumerate(self._learnt)]
         return self._last[1]
 
-    def _make(self, codes: FloatArray, first: FloatArray, level: int) -> Book:
-        overlaps = overlaps_of_basis(self.basis, level)
-        middle = overlaps[REACH, REACH]
-        codes, first = unit_codes(codes, middle), unit_codes(first, middle)
+    def _learn(self, first: FloatArray, level: int) -> Book:
+        codes, first = self.learnt(level), unit_codes(first, self.middle(level))
+        return self._make(codes, codes @ self.basis, first, level)
+
+    def _make(self, codes: FloatArray, patches: FloatArray, first: FloatArray, level: int) -> Book:
         cells = (2 * REACH + 1) ** 2
-        added = (codes @ overlaps.reshape(-1, len(self.basis)).T).reshape(len(codes), cells, -1)
+        added = overlaps_of(patches, self.basis, level).reshape(len(codes), cells, -1)
         sizes = np.sqrt(np.square(added).sum(2))
         view = self._views[min(level, MEASURED - 1)]
         seen, aims = seen_by_aperture(codes, view, level)
         first_seen = seen_by_aperture(first, view, level)[0]
-        return Book(codes, first, added, sizes, seen, first_seen, aims)
+        return Book(codes, first, patches, added, sizes, seen, first_seen, aims)
 
     def _add(self, book: Book, level: int, star: StarShape) -> Book:
-        stars = star_codes(star, self.basis, level)
-        if not stars.any():
-            stars, first = np.zeros_like(stars), stars[:0]
-            return Book(
-                np.concatenate([book.codes, stars]),
-                np.concatenate([book.first, first]),
-                book.overlaps,
-                book.sizes,
-                np.concatenate([book.seen, stars[:, 0]]),
-                book.first_seen,
-                np.concatenate([book.aims, stars]),
-            )
-        extra = self._make(stars, stars[::7], level)
+        patches = self._stars(level, star)
+        codes = patches @ self.basis.T
+        # gains are such that what is drawn explains what the basis sees of it
+        own = overlaps_of(patches, self.basis, level)[:, REACH, REACH]
+        share = (codes * own).sum(1)
+        codes = np.where(share[:, None] > _LEAST_SHARE, codes / np.maximum(share, 0.1)[:, None], 0)
+        extra = self._make(codes.astype(np.float32), patches, codes[::7].astype(np.float32), level)
+        if not codes.any():
+            extra = extra._replace(first=extra.first[:0], first_seen=extra.first_seen[:0])
         pairs = zip(book, extra, strict=True)
         return Book(*(np.concatenate([learnt, added]) for learnt, added in pairs))
 

@@ -20,10 +20,10 @@ from astro_vq.models.sparse_scales import Patches, draw
 
 IntArray = NDArray[np.int64]
 
-_ROUNDS = 3
+_STAGES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.4)  # thresholds before the one that is asked for
 _SWEEPS = 3
 _FOLLOWING = 0.4  # threshold near tokens, in that of new sources, for what an aperture sees
-_TOLERANCE = 0.002  # share of a bright source that may stay, at a threshold of one sigma
+_TOLERANCE = 0.001  # share of a bright source that may stay, at a threshold of one sigma
 _TOKEN_BITS = 18.0  # of a usual token; a code that is dearer must explain more
 _LOOK = 0.75
 _MOST = 2**20
@@ -51,7 +51,7 @@ class Tokens(NamedTuple):
     Attributes
     ----------
     rows : ndarray of int64, shape (T, 5)
-        Level, row and column of the cell at that level, code, and gain with its sign.
+        Level, row and column of the position (of the finest level), code, and gain with its sign.
     limits : ndarray of float32, shape (T,)
         The threshold at which each would just have been taken.
     """
@@ -70,7 +70,7 @@ class _Level:
         self.criterion = _criterion(book, noise)
         self.columns = np.ascontiguousarray(book.codes.T)
         self.first_columns = np.ascontiguousarray(book.first.T)
-        self.drawn = book.codes @ basis
+        self.drawn = book.patches
         self.z = np.zeros((*size, len(basis)), np.float32)
         self.strength, self.looked = np.zeros(size, np.float32), np.zeros(size, np.float32)
         self.stale = np.ones(size, np.bool_)
@@ -116,41 +116,58 @@ class Pursuit:
         noises = [latent_noise(self._basis, n, covariance) for n in range(MEASURED)]
         self._levels = [
             _Level(book, noises[min(n, MEASURED - 1)], self._basis, sizes[n])
-            for n, book in enumerate(maker.books(LEVELS, star))
+            for n, book in enumerate(maker.books(star))
         ]
         self._near = np.zeros(sizes[0], np.float32)
         self._free = np.full(sizes[0], tokens, np.int64)
         self._inside = tuple(-(-n // STRIDE) for n in pixels.shape)
         self._taken = 0
+        self.pixels = int(np.prod(pixels.shape))
 
     @property
     def count(self) -> int:
         """How many tokens were taken."""
         return sum(len(level.rows) for level in self._levels)
 
-    def run(self, threshold: float, *, rounds: int = _ROUNDS) -> None:
-        """Take tokens until none is worth its bits at a threshold."""
-        for _ in range(rounds):
-            for n in range(LEVELS):
-                self._refresh(n)
-            allowed = _allowed([level.strength for level in self._levels])
-            found = 0
-            for n in reversed(range(LEVELS)):
-                found += self._run_level(n, threshold, allowed[n])
-            if not found:
-                break
+    def run(self, threshold: float) -> None:
+        """Take tokens until none is worth its bits, the brightest sources first: by stages."""
+        for factor in _STAGES:
+            self.stage(threshold * factor)
+        self.stage(threshold)
+        self.stage(threshold)
 
-    def _run_level(self, n: int, threshold: float, allowed: NDArray[np.bool_]) -> int:
+    def stage(self, threshold: float) -> None:
+        """Take tokens of all levels, once, on what is left."""
+        for n in range(LEVELS):
+            self._refresh(n)
+        allowed = _allowed([level.strength for level in self._levels])
+        for n in reversed(range(LEVELS)):
+            self._run_level(n, threshold, allowed[n])
+
+    def keep(self, limit: float) -> None:
+        """Leave out tokens that would not be taken at a threshold, and choose gains again."""
+        for n, level in enumerate(self._levels):
+            rows = level.rows.copy()
+            rows[level.limits < limit, 3] = 0
+            self._replace(n, rows, level.order, level.limits)
+        for n in reversed(range(LEVELS)):
+            level = self._levels[n]
+            if len(level.rows):
+                self._refresh(n)
+                rows = level.rows.copy()
+                refit(level.z, level.book.overlaps, level.book.aims, rows, gain_values(), _SWEEPS)
+                self._replace(n, rows, level.order, level.limits)
+
+    def _run_level(self, n: int, threshold: float, allowed: NDArray[np.bool_]) -> None:
         level = self._levels[n]
         allowed[self._beyond(n)] = False
         if not allowed.any() and not len(level.rows):
-            return 0
+            return
         self._refresh(n)
         step = 1 << n
         around = _coarsen(self._near, n)
         free = np.ascontiguousarray(self._free[::step, ::step])
         book, criterion = level.book, level.criterion
-        before = level.rows.copy()
         rows, limits = pursue(
             level.z,
             book.overlaps,
@@ -172,33 +189,36 @@ class Pursuit:
             _LOOK,
             _MOST,
         )
-        everything = np.concatenate([before, rows])
-        if len(everything):
-            refit(level.z, book.overlaps, book.aims, everything, gain_values(), _SWEEPS)
-        old = signed_values(before[:, 3])
-        change = signed_values(everything[:, 3])
-        change[: len(old)] -= old
-        moved = change != 0
-        if not moved.any():
-            return 0
-        _draw(self._left, everything[moved, :3], -change[moved], level.drawn, n)
-        for m in range(LEVELS):
-            if m != n:
-                _mark(self._levels[m].stale, everything[moved, :2], n, m)
-        for cell in everything[everything[:, 3] == 0]:
-            free[cell[0], cell[1]] += 1
-        kept = everything[:, 3] != 0
+        self._free[::step, ::step] = free
+        everything = np.concatenate([level.rows, rows])
+        if not len(everything):
+            return
+        refit(level.z, book.overlaps, book.aims, everything, gain_values(), _SWEEPS)
         order = np.arange(self._taken, self._taken + len(rows))
         self._taken += len(rows)
-        level.rows = everything[kept]
-        level.order = np.concatenate([level.order, order])[kept]
-        level.limits = np.concatenate([level.limits, limits])[kept]
-        self._free[::step, ::step] = free
+        self._replace(
+            n,
+            everything,
+            np.concatenate([level.order, order]),
+            np.concatenate([level.limits, limits]),
+        )
         wide = np.repeat(np.repeat(around, step, 0), step, 1)
         np.maximum(self._near, wide, out=self._near)
-        # what the pursuit looked at is not what is left any more
-        _mark(level.stale, everything[moved, :2], n, n)
-        return len(rows)
+
+    def _replace(self, n: int, rows: IntArray, order: IntArray, limits: FloatArray) -> None:
+        """Put rows, the first of which are there already, in the place of those of a level."""
+        level = self._levels[n]
+        change = signed_values(rows[:, 3])
+        change[: len(level.rows)] -= signed_values(level.rows[:, 3])
+        moved = change != 0
+        if moved.any():
+            _draw(self._left, rows[moved, :3], -change[moved], level.drawn, n)
+            for m in range(LEVELS):
+                _mark(self._levels[m].stale, rows[moved, :2], n, m)
+        gone = rows[:, 3] == 0
+        step = 1 << n
+        np.add.at(self._free, (rows[gone, 0] * step, rows[gone, 1] * step), 1)
+        level.rows, level.order, level.limits = rows[~gone], order[~gone], limits[~gone]
 
     def _beyond(self, n: int) -> NDArray[np.bool_]:
         """Return which cells of a level begin beyond the border."""
@@ -227,29 +247,27 @@ class Pursuit:
     def tokens(self) -> Tokens:
         """Return what was taken so far."""
         rows = [
-            np.column_stack([np.full(len(level.rows), n), level.rows])
-            for n, level in enumerate(self._levels)
+            np.column_stack([np.full(len(r), n), r[:, :2] << n, r[:, 2:]])
+            for n, r in enumerate(level.rows for level in self._levels)
         ]
         order = np.argsort(np.concatenate([level.order for level in self._levels]), kind="stable")
         limits = np.concatenate([level.limits for level in self._levels])
         return Tokens(np.concatenate(rows)[order], limits[order])
 
 
-def to_map(rows: IntArray, size: tuple[int, int], tokens: int, per_level: int) -> NDArray[np.int32]:
-    """Return tokens (see `Tokens.rows`) as indices (2 K, h, w), in their order at each position."""
-    out = np.zeros((2 * tokens, *size), np.int32)
+def fill_map(out: NDArray[np.integer], rows: IntArray, per_level: int) -> None:
+    """Write tokens (see `Tokens.rows`) as indices (2 K, h, w), in their order at each position."""
+    out[:] = 0
     _fill_map(out, rows, per_level, GAINS)
-    return out
 
 
 @compiled
-def _fill_map(out: NDArray[np.int32], rows: IntArray, per_level: int, zero: int) -> None:
-    filled = np.zeros(out.shape[1:], np.int64)
+def _fill_map(out: NDArray[np.integer], rows: IntArray, per_level: int, zero: int) -> None:
+    filled = np.zeros(out.shape[1:], np.uint8)
     for t in range(rows.shape[0]):
-        level = rows[t, 0]
-        y, x = rows[t, 1] << level, rows[t, 2] << level
+        y, x = rows[t, 1], rows[t, 2]
         k = filled[y, x]
-        out[2 * k, y, x] = 1 + level * per_level + rows[t, 3]
+        out[2 * k, y, x] = 1 + rows[t, 0] * per_level + rows[t, 3]
         out[2 * k + 1, y, x] = zero + rows[t, 4]
         filled[y, x] = k + 1
 

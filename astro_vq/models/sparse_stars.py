@@ -10,7 +10,7 @@ from astro_vq.models.sparse_atoms import (
     FloatArray,
     StarShape,
     normalize,
-    star_codes,
+    star_patches,
 )
 from astro_vq.models.sparse_scales import project
 
@@ -45,7 +45,7 @@ def fit_star(pixels: FloatArray, basis: FloatArray, *, most: int = 300) -> StarS
     kept = max(len(found) * 6 // 10, 4)
 
     def value(shape: StarShape) -> float:
-        codes = star_codes(shape, basis, 0, ((1.0, 5, 0),))
+        codes = normalize(star_patches(shape, 0, ((1.0, 5, 0),)) @ basis.T)
         explained = np.square(np.maximum((found @ codes.T).max(1), 0))
         best = np.sort(explained)[::-1][:kept]
         return float(-np.log(1.0001 - best).mean())

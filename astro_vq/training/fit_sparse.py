@@ -36,7 +36,6 @@ from astro_vq.models.sparse_atoms import (
     normalize,
     profiles,
 )
-from astro_vq.models.sparse_books import REACH, overlaps_of_basis
 from astro_vq.models.sparse_encoder import Quality
 from astro_vq.models.sparse_gains import GAINS, signed_values
 from astro_vq.models.sparse_scales import project
@@ -195,10 +194,8 @@ def run_round(
             here = (level == n) & (code < learnt)
             if not here.any():
                 continue
-            middle = torch.from_numpy(
-                overlaps_of_basis(model.maker.basis, n)[REACH, REACH]
-            ).double()
-            own = torch.from_numpy(model.maker.codes(n, star))[code[here]] * gain[here, None]
+            middle = torch.from_numpy(model.maker.middle(n)).double()
+            own = torch.from_numpy(model.maker.learnt(n))[code[here]] * gain[here, None]
             latents = project(padded, model.maker.basis, n)
             found = torch.from_numpy(latents[y[here.numpy()] >> n, x[here.numpy()] >> n])
             steady = middle + 0.01 * torch.eye(len(middle), dtype=torch.float64)

@@ -15,7 +15,7 @@ from astro_vq.codec.windows import token_size
 from astro_vq.data.scaling import Scaling
 from astro_vq.entropy.map_shape import MapShape
 from astro_vq.errors import FormatError
-from astro_vq.models.sparse_encoder import Quality
+from astro_vq.models.sparse_encoder import fill_map
 from astro_vq.training.fit_sparse import make_piece, start_model, write_run
 
 
@@ -89,16 +89,10 @@ def test_blocks_share_the_sources_on_their_seams(run, monkeypatch):
     for block in (1024, 32):
         monkeypatch.setattr(sparse_windows, "_BLOCK", block)
         maps = np.zeros((model.layer.depth, *token_size(size, 4)), np.int32)
-        blocks = model.encode_frame(
-            lambda ys, xs: pixels[:, ys, xs],
-            size,
-            scaling,
-            condition=b"",
-            quality=Quality(),
-            coded=lambda ys, xs, maps=maps: maps[:, ys, xs],
+        tokens = model.encode_frame(
+            lambda ys, xs: pixels[:, ys, xs], size, scaling, condition=b"", threshold=5.0
         )
-        for ys, xs, found in blocks:
-            maps[:, ys, xs] = found
+        fill_map(maps, tokens.rows, model.codes_per_level)
         whole = slice(0, size[0]), slice(0, size[1])
         decoded = model.decode(lambda ys, xs, m=maps: m[:, ys, xs], size, [scaling], *whole)
         results.append(np.sqrt(np.mean((decoded[0] - image) ** 2)))

@@ -9,12 +9,10 @@ from astro_vq.checkpoint import load_model, save_model
 from astro_vq.config import ModelConfig, RunConfig
 from astro_vq.errors import ConfigError
 from astro_vq.models import PlainBatch, SparseVQ, build_model
-from astro_vq.models.sparse_atoms import BETAS, STAR_CODES, StarShape, profiles, star_codes
+from astro_vq.models.sparse_atoms import BETAS, STAR_CODES, StarShape, profiles, star_patches
 from astro_vq.models.sparse_books import (
     latent_noise,
-    overlaps_of_basis,
-    seen_by_aperture,
-    view_of_aperture,
+    overlaps_of,
 )
 from astro_vq.models.sparse_encoder import Quality
 from astro_vq.models.sparse_gains import GAINS
@@ -83,33 +81,30 @@ def test_latents_are_products_with_what_is_drawn(model, level):
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_overlaps_are_products_of_what_is_drawn(model, level):
     basis = model.maker.basis
-    overlaps = overlaps_of_basis(basis, level)
+    overlaps = overlaps_of(basis, basis, level)
     drawn = np.zeros((64 << level, 64 << level), np.float32)
     draw(drawn, *(np.array([v]) for v in (8, 7, 3)), np.ones(1, np.float32), basis, level)
     latents = project(drawn, basis, level)
-    np.testing.assert_allclose(latents[5:12, 4:11], overlaps[..., 3], atol=1e-4)
+    np.testing.assert_allclose(latents[5:12, 4:11], overlaps[3], atol=1e-4)
 
 
 def test_white_noise_gives_latents_the_covariance_of_the_basis(model):
     np.testing.assert_allclose(latent_noise(model.maker.basis, 0, WHITE), np.eye(24), atol=1e-4)
     noise = latent_noise(model.maker.basis, 2, WHITE)
-    middle = overlaps_of_basis(model.maker.basis, 2)[3, 3]
+    middle = overlaps_of(model.maker.basis, model.maker.basis, 2)[:, 3, 3]
     np.testing.assert_allclose(noise, middle, atol=1e-3)
 
 
 def test_an_aperture_sees_at_most_all_of_a_code(model):
-    for level in range(3):
-        codes = model.maker.codes(level, GAUSSIAN)
-        seen, _ = seen_by_aperture(codes, view_of_aperture(model.maker.basis, level), level)
-        assert seen.min() >= 0
-        assert seen.max() <= 1
+    for book in model.maker.books(GAUSSIAN):
+        assert book.seen.min() >= 0
+        assert book.seen.max() <= 1
     # a star of 1.13 pixels sigma in a disc of 57 pixels: all its flux, over the noise of the disc
-    star = model.maker.codes(0, GAUSSIAN)[64 + 44]
-    flux = np.abs(star @ model.maker.basis).sum()
-    view = view_of_aperture(model.maker.basis, 0)
-    seen, aims = seen_by_aperture(star[None], view, 0)
-    assert seen[0] == pytest.approx(flux / 57**0.5, rel=0.1)
-    assert aims[0] @ star == pytest.approx(1.0, abs=1e-4)  # a star alone gets its own gain
+    book = model.maker.books(GAUSSIAN)[0]
+    star = 64 + 44
+    assert book.seen[star] == pytest.approx(book.patches[star].sum() / 57**0.5, rel=0.1)
+    # one alone gets its own gain
+    assert book.aims[star] @ book.overlaps[star, 24] == pytest.approx(1.0, abs=3e-3)
 
 
 def test_profiles_have_the_width_that_they_say():
@@ -176,12 +171,12 @@ def test_correlated_noise_is_not_taken_for_sources(model):
     assert counts[1] <= 1 < counts[0]
 
 
-def test_star_codes_have_unit_norm_where_they_fit(model):
-    codes = star_codes(GAUSSIAN, model.maker.basis, 0)
-    assert codes.shape == (STAR_CODES, 24)
-    np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, rtol=1e-5)
-    assert not star_codes(GAUSSIAN, model.maker.basis, 3).any()
-    assert not star_codes(StarShape(), model.maker.basis, 0).any()
+def test_patches_of_stars_have_unit_norm_where_they_fit(model):
+    patches = star_patches(GAUSSIAN, 0)
+    assert patches.shape == (STAR_CODES, 256)
+    np.testing.assert_allclose(np.linalg.norm(patches, axis=1), 1, rtol=1e-5)
+    assert not star_patches(GAUSSIAN, 3).any()
+    assert not star_patches(StarShape(), 0).any()
 
 
 def test_the_model_gives_tokens_and_images_like_others(model, tmp_path):
