@@ -86,7 +86,8 @@ def compress(
         always is).
     quality : float, optional
         Significance, in sigma, at which a source becomes tokens (models of sparse tokens): by
-        default 5 where only tokens are stored, 10 beside pixels. Smaller is better and larger.
+        default 5 where only tokens are stored; beside pixels 10, and more where tokens would take
+        more than a hundredth of what pixels take. Smaller is better and larger.
     bits_per_pixel : float, optional
         Instead: the best quality whose tokens take at most so much.
     non_negative : bool or collection of int and str

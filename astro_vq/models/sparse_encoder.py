@@ -232,7 +232,7 @@ class Pursuit:
         cells = np.flatnonzero(level.stale)
         if not len(cells):
             return
-        patches = Patches(self._left, n)
+        patches = Patches(self._left, n, cells)
         z = level.z.reshape(-1, len(self._basis))
         strength, looked = level.strength.reshape(-1), level.looked.reshape(-1)
         for start in range(0, len(cells), _CHUNK):

@@ -50,38 +50,55 @@ def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
 
 
 @compiled
-def _reduce(image: FloatArray, level: int, out: FloatArray) -> None:
+def _reduce(image: FloatArray, level: int, wanted: NDArray[np.bool_], out: FloatArray) -> None:
     size = 1 << level
     half = size // 2
     h, w = out.shape
     tent = np.empty(2 * size, np.float32)
     for k in range(2 * size):
         tent[k] = (1.0 - abs(k - size + 0.5) / size) / size
-    row = np.empty(w, np.float32)
     for y in range(image.shape[0]):
-        for j in range(w):
-            start = j * size - half
-            low, high = max(-start, 0), min(image.shape[1] - start, 2 * size)
-            total = np.float32(0.0)
-            for k in range(low, high):
-                total += image[y, start + k] * tent[k]
-            row[j] = total
         i, o = y // size, y % size
-        other = i - 1 if o < half else i + 1
+        other = min(max(i - 1 if o < half else i + 1, 0), h - 1)
         part = np.float32((half - o - 0.5) / size if o < half else (o - half + 0.5) / size)
-        for j in range(w):
-            out[i, j] += row[j] * (1 - part)
-        if 0 <= other < h:
-            for j in range(w):
-                out[other, j] += row[j] * part
+        rest = np.float32(1.0 - part)
+        inside = other != i
+        for cell in range(w // 4):
+            if not (wanted[i // 4, cell] or wanted[other // 4, cell]):
+                continue
+            for j in range(4 * cell, 4 * cell + 4):
+                start = j * size - half
+                low, high = max(-start, 0), min(image.shape[1] - start, 2 * size)
+                total = np.float32(0.0)
+                for k in range(low, high):
+                    total += image[y, start + k] * tent[k]
+                out[i, j] += total * rest
+                if inside:
+                    out[other, j] += total * part
 
 
-def reduce(image: FloatArray, level: int) -> FloatArray:
-    """Return the adjoint of `add_enlarged`: pixels (H, W) as an image of a level."""
+@compiled
+def _around(cells: NDArray[np.int64], out: NDArray[np.bool_]) -> None:
+    """Mark what patches of cells cover, in cells."""
+    h, w = out.shape
+    for k in range(cells.shape[0]):
+        y, x = cells[k] // w, cells[k] % w
+        for a in range(max(y - 2, 0), min(y + 3, h)):
+            for b in range(max(x - 2, 0), min(x + 3, w)):
+                out[a, b] = True
+
+
+def reduce(image: FloatArray, level: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+    """Return the adjoint of `add_enlarged`: pixels (H, W) as an image of a level.
+
+    Where cells are not `wanted` (4 x 4 values each) it is left out.
+    """
     if level == 0:
         return image
     out = np.zeros((image.shape[0] >> level, image.shape[1] >> level), np.float32)
-    _reduce(image, level, out)
+    if wanted is None:
+        wanted = np.ones((-(-out.shape[0] // STRIDE), -(-out.shape[1] // STRIDE)), np.bool_)
+    _reduce(image, level, wanted, out)
     return out
 
 
@@ -103,16 +120,20 @@ class Patches:
         Pixels; their sides are multiples of ``4 * 2**level``.
     level : int
         Which.
+    cells : ndarray of int64
+        Those that will be asked for, numbered row by row.
     """
 
-    def __init__(self, image: FloatArray, level: int) -> None:
-        small = reduce(image, level)
+    def __init__(self, image: FloatArray, level: int, cells: NDArray[np.int64]) -> None:
+        wanted = np.zeros([n // (STRIDE << level) for n in image.shape], np.bool_)
+        _around(cells, wanted)
+        small = reduce(image, level, wanted)
         self._padded = np.pad(small, ((OFFSET, _MARGIN - OFFSET), (OFFSET, _MARGIN - OFFSET)))
         self._width = small.shape[1] // STRIDE
         self._buffer = np.empty((_CHUNK, PATCH**2), np.float32)
 
     def project(self, cells: NDArray[np.int64], basis: FloatArray) -> FloatArray:
-        """Return products (N, D) of at most 4096 cells, numbered row by row, with the basis."""
+        """Return products (N, D) of at most 4096 cells with the basis."""
         rows = self._buffer[: len(cells)]
         _gather(self._padded, cells, self._width, rows)
         return np.asarray(rows @ basis.T)
@@ -131,10 +152,11 @@ def project(image: FloatArray, basis: FloatArray, level: int) -> FloatArray:
         Which.
     """
     h, w = (n // (STRIDE << level) for n in image.shape)
-    patches, out = Patches(image, level), np.empty((h * w, len(basis)), np.float32)
+    cells = np.arange(h * w)
+    patches, out = Patches(image, level, cells), np.empty((h * w, len(basis)), np.float32)
     for first in range(0, h * w, _CHUNK):
-        cells = np.arange(first, min(first + _CHUNK, h * w))
-        out[first : first + _CHUNK] = patches.project(cells, basis)
+        part = cells[first : first + _CHUNK]
+        out[part] = patches.project(part, basis)
     return out.reshape(h, w, -1)
 
 

@@ -247,7 +247,7 @@ def token_files() -> list[bytes]:
     image = rng.normal(0, 1, (48, 40)).astype("f4")
     image[20:23, 10:13] += 40
     sparse = io.BytesIO()
-    astro_vq.compress(image, sparse, model="sparse", fidelity="tokens")
+    astro_vq.compress(image, sparse, model="default", fidelity="tokens")
     return [(GOLDEN / "floats-tokens.avq").read_bytes(), sparse.getvalue()]
 
 
