@@ -16,15 +16,24 @@ from .streams import STDIN, STREAM, Source, SourceParam, opened
 @click.command()
 @click.argument("file", type=SourceParam())
 @option("max-pixels")
+@click.option(
+    "--tokens",
+    "with_tokens",
+    is_flag=True,
+    help="Decode the tokens too, and say what one takes: coded, at fixed width, by its entropy.",
+)
 @option("json", help="Write everything as one JSON object instead of a table.")
 @verbosity_options
 @pass_console
-def info(console: Console, file: Source, *, max_pixels: int, as_json: bool) -> None:
+def info(
+    console: Console, file: Source, *, max_pixels: int, with_tokens: bool, as_json: bool
+) -> None:
     """Show what is inside a compressed FILE (a name, a URL, or - for stdin).
 
     Names the fidelity and the bound of each HDU (in the unit of the image), where the bytes went
     (pixels, tokens), and the model by name and content hash. For images that are kept as tokens
-    only, it gives the errors that were measured when the file was written. Nothing is decoded.
+    only, it gives the errors that were measured when the file was written. Nothing is decoded,
+    unless --tokens asks for it.
 
     \b
     Examples:
@@ -33,6 +42,10 @@ def info(console: Console, file: Source, *, max_pixels: int, as_json: bool) -> N
     """  # noqa: D301 - click reads the character \b
     with opened(file) as source, astro_vq.open(source, max_pixels=max_pixels) as compressed:
         about: dict[str, Any] = compressed.info()
+        if with_tokens:
+            for number, hdu in enumerate(compressed.hdus):
+                if hdu.has_tokens:
+                    about["hdus"][number]["tokens"] |= {"bits": hdu.measure_tokens()}
     if str(file) == STREAM:
         about["file"] = STDIN
     if as_json:
@@ -81,6 +94,12 @@ def describe_file(about: dict[str, Any]) -> Iterator[str]:
             yield f"promised  HDU {hdu['index']}: no pixel is negative, zeros are exact"
         if "dither_seed" in hdu:
             yield f"dithered  HDU {hdu['index']}: seed {hdu['dither_seed']}"
+        bits = hdu.get("tokens", {}).get("bits", {})
+        if bits.get("count"):
+            yield (
+                f"tokens    HDU {hdu['index']}: {bits['count']}, of {bits['coded']:.3g} bits "
+                f"(fixed width {bits['fixed_width']}, order-0 entropy {bits['order_0']:.3g})"
+            )
         if "rms_error_sigma" in hdu:
             yield (
                 f"measured  HDU {hdu['index']}: rms error {format_number(hdu['rms_error_sigma'])} "

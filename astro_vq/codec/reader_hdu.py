@@ -17,6 +17,7 @@ from astro_vq.codec.preview import decode_preview
 from astro_vq.codec.section import Section
 from astro_vq.codec.stored import StoredFile, StoredHDU
 from astro_vq.codec.stored_image import StoredImage
+from astro_vq.codec.token_bits import measure_bits
 from astro_vq.errors import DataError
 from astro_vq.io.cards import split_cards
 from astro_vq.io.fits_structure import first_cards, text_of
@@ -173,6 +174,22 @@ class AvqHDU:
         if len(self.shape) <= 2:
             return maps[0] if maps else np.zeros(layer.shape[1:], np.int32)
         return np.stack(maps) if maps else np.zeros(layer.shape, np.int32)
+
+    def measure_tokens(self) -> dict[str, Any]:
+        """Return how many tokens there are and what one takes (decodes them all, no pixels).
+
+        Returns
+        -------
+        dict
+            ``count`` and, where there are any, bits per token: ``fixed_width``, ``order_0`` (their
+            entropy) and ``coded``; see `astro_vq.codec.token_bits.measure_bits`.
+        """
+        image = self._need_image()
+        layer = image.tokens
+        maps = self.tokens.reshape(-1, *layer.shape[1:])
+        coded = image.table.stream_bytes()[0]
+        sparse = layer.sparse is not None
+        return measure_bits(maps, codes=layer.layer.codes, sparse=sparse, coded_bytes=coded)
 
     @property
     def token_scalings(self) -> NDArray[np.float64]:

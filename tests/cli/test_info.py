@@ -62,6 +62,20 @@ def test_the_model_is_named_with_its_hash(packed):
     assert "measured  HDU 0: rms error" in done.stdout
 
 
+def test_tokens_are_counted_on_demand(packed):
+    image = packed.parent / "sky.fits"
+    assert run("compress", image, "--tokens", "-m", "dense", "--overwrite").exit_code == 0
+    about = json.loads(run("info", packed, "--tokens", "--json").stdout)["hdus"][0]
+    bits = about["tokens"]["bits"]
+    assert bits["count"] == 10 * 75  # 4 x 4 pixels each
+    assert bits["fixed_width"] == 8
+    assert bits["coded"] == 8 * about["token_bytes"] / 750
+    assert 0 < bits["order_0"] < 8
+    line = f"750, of {bits['coded']:.3g} bits (fixed width 8, order-0 entropy {bits['order_0']:.3g}"
+    assert line in run("info", packed, "--tokens").stdout
+    assert "fixed width" not in run("info", packed).stdout
+
+
 def test_a_file_that_is_not_compressed_is_refused(packed):
     done = run("info", packed.parent / "sky.fits")
     assert (done.exit_code, done.stdout) == (1, "")
