@@ -145,13 +145,15 @@ class Console:
         if not sys.warnoptions and self.verbosity < 1:
             warnings.simplefilter("ignore")
             warnings.simplefilter("once", AstroVQWarning)
+        logger = logging.getLogger("astro_vq")
+        if any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+            logger.handlers = []  # of a command that ran in this process before
+            logger.setLevel(logging.NOTSET)
         if self.verbosity >= 1:
-            level = logging.INFO if self.verbosity == 1 else logging.DEBUG
             handler = _StderrHandler()
             handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-            logger = logging.getLogger("astro_vq")
             logger.handlers = [handler]
-            logger.setLevel(level)
+            logger.setLevel(logging.INFO if self.verbosity == 1 else logging.DEBUG)
 
     def _show_warning(
         self,
