@@ -9,8 +9,8 @@ from astro_vq.codec.planes import SLOWEST_FAST, Plane
 _SEEN_PIXELS = (200_000, 300_000, 600_000)  # of the image, at paces 0 to 2
 _FITTED_PIXELS = (20_000, 100_000, 200_000)
 _USUAL = 6  # the last effort of pace 1
-_COUNTS = (24, 40)
-_SPLITS: tuple[tuple[float, ...], ...] = ((), (0.97,), (0.9, 0.99))
+_MORE = 40  # neighbours than usual
+_SPLITS = ((0.97,), (0.9, 0.99))
 
 
 def choose_model(planes: Sequence[Plane], *, loop: int = 1, effort: int = 5) -> ImageModel | None:
@@ -62,10 +62,9 @@ def choose_model(planes: Sequence[Plane], *, loop: int = 1, effort: int = 5) -> 
     best = fit(Structure())
     assert best is not None  # one set of weights can always be fitted
     smallest = size(best)
-    for count in _COUNTS[1:]:
-        best, smallest = offer(best, smallest, fit(Structure(count)))
+    best, smallest = offer(best, smallest, fit(Structure(_MORE)))
     count = best.mixing.taps.shape[1] - 1
-    for split in _SPLITS[1:]:
+    for split in _SPLITS:
         best, smallest = offer(best, smallest, fit(Structure(count, split)))
     if spike is not None:
         best, smallest = offer(best, smallest, best._replace(spike=spike))
