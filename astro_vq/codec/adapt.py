@@ -10,16 +10,11 @@ import numpy.typing as npt
 from astro_vq.codec.choose_model import choose_model
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, Spec
 from astro_vq.codec.hidden_grid import HiddenGrid
+from astro_vq.codec.mappings.default import default_mapping
+from astro_vq.codec.mappings.mapping import HIDDEN, IN_TWO_PARTS, LOOP, Mapping
 from astro_vq.codec.mixed import MixedPlanes
 from astro_vq.codec.planes import SLOWEST_FAST, Plane
-from astro_vq.codec.quantize import (
-    HIDDEN,
-    IN_TWO_PARTS,
-    LOOP,
-    Mapping,
-    default_mapping,
-    quantize_tile,
-)
+from astro_vq.codec.quantize import quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.structure import candidate_mappings, hidden_mappings
 from astro_vq.codec.transformed import TransformedPlanes, fit_transform

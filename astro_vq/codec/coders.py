@@ -15,6 +15,7 @@ from astro_vq.codec.differences import DifferencedPlanes
 from astro_vq.codec.exceptions import decode_exceptions, encode_exceptions
 from astro_vq.codec.fitted import FittedPlanes
 from astro_vq.codec.linear import LinearPlanes
+from astro_vq.codec.mappings.mapping import IN_TWO_PARTS, Mapping
 from astro_vq.codec.mixed import FirstMixedPlanes, MixedPlanes
 from astro_vq.codec.numbers import pack_numbers, unpack_numbers
 from astro_vq.codec.planes import (
@@ -25,7 +26,7 @@ from astro_vq.codec.planes import (
     PlaneDecoder,
     PredictedPlanes,
 )
-from astro_vq.codec.quantize import IN_TWO_PARTS, Mapping, QuantizedTile, restore_tile
+from astro_vq.codec.quantize import QuantizedTile, restore_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.codec.transformed import TransformedPlanes
 from astro_vq.errors import FormatError

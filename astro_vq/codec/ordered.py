@@ -9,6 +9,11 @@ Values = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 
 
+def bit_patterns(values: Values) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return the bits of values as unsigned integers."""
+    return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
+
+
 def to_ordered(values: Values) -> Indices:
     """Return float bit patterns as integers in the order of values; -0 is -1, +0 is 0."""
     width = values.dtype.itemsize

@@ -16,9 +16,11 @@ from astro_vq.codec.adapt import fit_side_information
 from astro_vq.codec.brief import lengthen, shorten
 from astro_vq.codec.coders import MAPPED_CODERS, THOROUGH, WHOLE_TILE_CODERS, decoder_for
 from astro_vq.codec.hidden_grid import HiddenGrid
+from astro_vq.codec.mappings.default import default_mapping
+from astro_vq.codec.mappings.mapping import IN_TWO_PARTS
 from astro_vq.codec.planes import SLOWEST_FAST
 from astro_vq.codec.position_dither import LARGEST_SEED
-from astro_vq.codec.quantize import IN_TWO_PARTS, default_mapping, quantize_tile
+from astro_vq.codec.quantize import quantize_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 

@@ -4,8 +4,8 @@ import dataclasses
 
 from astro_vq.codec.bytestream import ByteReader, sized
 from astro_vq.codec.lattice import Phase
+from astro_vq.codec.mappings.mapping import LOOP, Mapping
 from astro_vq.codec.predict import NEAREST_FOUR, Weights, decode_weights, encode_weights
-from astro_vq.codec.quantize import LOOP, Mapping
 from astro_vq.codec.scale_models import decode_scales, encode_scales
 from astro_vq.entropy.local_scale import ScaleModel
 from astro_vq.errors import FormatError

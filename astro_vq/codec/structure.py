@@ -12,20 +12,12 @@ from astro_vq.codec.find_scale import find_scale
 from astro_vq.codec.find_steps import find_lattice
 from astro_vq.codec.grained import find_grain, plain_bits_of, to_numbers
 from astro_vq.codec.hidden_grid import DITHER_2, HiddenGrid
+from astro_vq.codec.mappings.default import default_mapping
+from astro_vq.codec.mappings.mapping import GRAINED, HIDDEN, LOOP, RATIO, SCALE, SPLIT, Mapping
+from astro_vq.codec.mappings.palette import make_palette
 from astro_vq.codec.phases import PHASES, best_phase
 from astro_vq.codec.planes import Plane
-from astro_vq.codec.quantize import (
-    GRAINED,
-    HIDDEN,
-    LOOP,
-    RATIO,
-    SCALE,
-    SPLIT,
-    Mapping,
-    default_mapping,
-    make_palette,
-    quantize_tile,
-)
+from astro_vq.codec.quantize import quantize_tile
 from astro_vq.codec.transformed import is_transformed
 
 _COARSE = 8.0  # coarse steps per noise sigma of lossless floats

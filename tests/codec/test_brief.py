@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from astro_vq.codec.brief import BRIEF, lengthen, short_step, shorten
 from astro_vq.codec.bytestream import ByteReader, encode_varint, sized
+from astro_vq.codec.mappings.mapping import LOOP, SCALE, Mapping
 from astro_vq.codec.phases import best_phase
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles, fit_shared
-from astro_vq.codec.quantize import LOOP, SCALE, Mapping
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 

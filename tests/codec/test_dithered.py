@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import astro_vq
+from astro_vq.codec.mappings.default import default_mapping
+from astro_vq.codec.mappings.mapping import DITHERED
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles, fit_shared
 from astro_vq.codec.position_dither import dither_of
-from astro_vq.codec.quantize import DITHERED, default_mapping, quantize_tile, restore_tile
+from astro_vq.codec.quantize import quantize_tile, restore_tile
 
 
 def dithered(image, bound, seed):

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from astro_vq.codec.find_scale import Scale, find_scale
+from astro_vq.codec.mappings.mapping import RATIO, SCALE
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles, fit_shared
-from astro_vq.codec.quantize import RATIO, SCALE
 from astro_vq.codec.shared import Shared
 
 

@@ -14,16 +14,10 @@ import astro_vq
 from astro_vq.codec.counted import count_cells, middle_of_cells
 from astro_vq.codec.floors import stored_floor
 from astro_vq.codec.image_header import ImageHeader
+from astro_vq.codec.mappings.default import default_mapping
+from astro_vq.codec.mappings.mapping import COUNTED, LOOP, SCALE, Mapping
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles, fit_shared
-from astro_vq.codec.quantize import (
-    COUNTED,
-    LOOP,
-    SCALE,
-    Mapping,
-    default_mapping,
-    quantize_tile,
-    restore_tile,
-)
+from astro_vq.codec.quantize import quantize_tile, restore_tile
 from astro_vq.errors import DataError, FormatError
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from astro_vq.codec.coders import CODERS, MAPPED_CODERS, WHOLE_TILE_CODERS
+from astro_vq.codec.mappings.default import default_mapping
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, fit_shared
-from astro_vq.codec.quantize import default_mapping, quantize_tile
+from astro_vq.codec.quantize import quantize_tile
 from astro_vq.codec.shared import Shared
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pixel_streams.json"

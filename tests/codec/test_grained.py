@@ -14,8 +14,9 @@ from astro_vq.codec.grained import (
     split_numbers,
     to_numbers,
 )
+from astro_vq.codec.mappings.mapping import GRAINED, SPLIT, Mapping
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles, fit_shared
-from astro_vq.codec.quantize import GRAINED, SPLIT, Mapping, quantize_tile, restore_tile
+from astro_vq.codec.quantize import quantize_tile, restore_tile
 from astro_vq.codec.shared import Shared
 from astro_vq.errors import FormatError
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from astro_vq.codec.bytestream import ByteReader
 from astro_vq.codec.hidden_grid import HiddenGrid, known_grid, read_grid
-from astro_vq.codec.quantize import Mapping, quantize_tile, restore_tile
+from astro_vq.codec.mappings.mapping import Mapping
+from astro_vq.codec.quantize import quantize_tile, restore_tile
 from astro_vq.errors import FormatError
 from astro_vq.io.fits import open_fits
 

@@ -135,8 +135,10 @@ def test_golden_files_are_read_alike(name):
 )
 def test_streams_of_every_coder_are_read_alike(tile, spec):
     from astro_vq.codec.coders import MAPPED_CODERS, WHOLE_TILE_CODERS
+    from astro_vq.codec.mappings.default import default_mapping
+    from astro_vq.codec.mappings.mapping import SPLIT
     from astro_vq.codec.pixels import decode_tiles
-    from astro_vq.codec.quantize import SPLIT, default_mapping, quantize_tile
+    from astro_vq.codec.quantize import quantize_tile
     from astro_vq.codec.shared import Shared
 
     blob = fit_shared([tile], spec, effort=9)
@@ -162,8 +164,9 @@ def test_streams_of_every_coder_are_read_alike(tile, spec):
 
 def test_a_spike_and_two_sets_of_forty_weights_are_read_alike():
     from astro_vq.codec.coders import MAPPED_CODERS
+    from astro_vq.codec.mappings.mapping import IDENTITY, Mapping
     from astro_vq.codec.mixed import ImageModel
-    from astro_vq.codec.quantize import IDENTITY, Mapping, quantize_tile
+    from astro_vq.codec.quantize import quantize_tile
     from astro_vq.codec.shared import Shared
     from astro_vq.entropy.mixing import Mixing, default_mixing
 

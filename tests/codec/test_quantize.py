@@ -9,17 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from astro_vq.codec.bytestream import ByteReader
-from astro_vq.codec.quantize import (
-    IDENTITY,
-    ORDERED,
-    RATIO,
-    SCALE,
-    STEP,
-    Mapping,
-    default_mapping,
-    quantize_tile,
-    restore_tile,
-)
+from astro_vq.codec.mappings.default import default_mapping
+from astro_vq.codec.mappings.mapping import IDENTITY, ORDERED, RATIO, SCALE, STEP, Mapping
+from astro_vq.codec.quantize import quantize_tile, restore_tile
 from astro_vq.errors import FormatError
 
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")

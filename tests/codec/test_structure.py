@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from astro_vq.codec.mappings.mapping import PALETTE, SPLIT
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles, fit_shared
-from astro_vq.codec.quantize import PALETTE, SPLIT
 from astro_vq.codec.shared import Shared
 
 

@@ -27,7 +27,8 @@ from astro_vq.codec import coders, container, pixels, shared
 from astro_vq.codec.array_bytes import decode_array, encode_array
 from astro_vq.codec.edit_header import update_checksums
 from astro_vq.codec.header import restore_header
-from astro_vq.codec.quantize import default_mapping, quantize_tile
+from astro_vq.codec.mappings.default import default_mapping
+from astro_vq.codec.quantize import quantize_tile
 from astro_vq.codec.stored import StoredFile
 from astro_vq.io.byte_source import FileObject
 from astro_vq.io.checksum import sum_bytes

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_vq.codec.mappings.mapping import COUNTED, DITHERED, GRAINED, LOOP, SCALE, Mapping
 from astro_vq.codec.pixels import PixelSpec, decode_tiles, encode_tiles
-from astro_vq.codec.quantize import COUNTED, DITHERED, GRAINED, LOOP, SCALE, Mapping
 from astro_vq.codec.shared import Shared
 
 FILE = Path(__file__).resolve().parent / "mappings.json"
