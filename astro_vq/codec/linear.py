@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from astro_vq.codec.bytestream import ByteReader, encode_varint, unzigzag, zigzag
-from astro_vq.codec.mixed import in_threads, middle_of_first_row, read_mixing
+from astro_vq.codec.mixed import middle_of_first_row, read_mixing
 from astro_vq.codec.numbers import pack_integers, unpack_integers
 from astro_vq.codec.planes import Indices, Mask, Plane, middle
 from astro_vq.codec.shared import Shared
 from astro_vq.entropy.linear import predict, restore
 from astro_vq.entropy.mixing import Mixing
+from astro_vq.entropy.threads import in_threads
 from astro_vq.errors import FormatError
 
 _LIMIT = 1 << 63

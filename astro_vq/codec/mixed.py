@@ -4,10 +4,8 @@ Its side information is what was fitted to the image: sets of weights, six numbe
 the level of the sky, and a value that is far more frequent than its neighbours, if there is one.
 """
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +23,7 @@ from astro_vq.entropy.mixing import (
     encode_plane,
 )
 from astro_vq.entropy.mixing_kernel import LARGEST, NO_SPIKE, WIDEST
+from astro_vq.entropy.threads import in_threads
 from astro_vq.errors import FormatError
 
 _SLOPES = 6
@@ -33,9 +32,6 @@ _LIMIT_SHIFT = 6  # the limit is stored in 1/64 of a step
 _STEEPEST = 2 * WIDEST
 _LIMIT = 1 << 63
 _SKY_LIMIT = 1 << 40  # of the distance between the sky and the middle of a plane
-
-_Given = TypeVar("_Given")
-_Result = TypeVar("_Result")
 
 
 class FirstMixedPlanes:
@@ -205,12 +201,3 @@ def _decode(payload: bytes, mask: Mask, model: ImageModel, loop: int) -> Indices
     code, plain = reader.sized(), reader.rest()
     inside = decode_plane(code, plain, mask, model.mixing, sky=level, loop=loop, spike=spike)
     return np.asarray(inside + np.int64(centre))
-
-
-def in_threads(work: Callable[[_Given], _Result], items: Sequence[_Given]) -> list[_Result]:
-    """Do the same to all, in as many threads as a process should have."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    if threads < 2 or len(items) < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(min(threads, len(items))) as pool:
-        return list(pool.map(work, items))

@@ -15,6 +15,7 @@ from astro_vq.models.sparse_atoms import (
     normalize,
     star_patches,
 )
+from astro_vq.models.sparse_bounds import edges_of, reach_of
 from astro_vq.models.sparse_scales import add_enlarged
 
 REACH = 3
@@ -47,6 +48,10 @@ class Book(NamedTuple):
         Part of each that an aperture of four pixels sees at most, in units of its noise.
     aims : ndarray of float32, shape (N, D)
         Of the codes; see `seen_by_aperture`.
+    reach : ndarray of float32, shape (N, LEVELS)
+        Norm of what each adds to the latents of one cell of any level, at most.
+    edges : ndarray of float32, shape (N,)
+        The same for cells of the own level beyond the 7 x 7.
     """
 
     codes: FloatArray
@@ -57,6 +62,8 @@ class Book(NamedTuple):
     seen: FloatArray
     first_seen: FloatArray
     aims: FloatArray
+    reach: FloatArray
+    edges: FloatArray
 
 
 def enlarge_patches(patches: FloatArray, level: int, pad: int) -> FloatArray:
@@ -225,7 +232,8 @@ class BookMaker:
         view = self._views[min(level, MEASURED - 1)]
         seen, aims = seen_by_aperture(codes, view, level)
         first_seen = seen_by_aperture(first, view, level)[0]
-        return Book(codes, first, patches, added, sizes, seen, first_seen, aims)
+        reach, edges = reach_of(patches, level), edges_of(patches, level)
+        return Book(codes, first, patches, added, sizes, seen, first_seen, aims, reach, edges)
 
     def _add(self, book: Book, level: int, star: StarShape) -> Book:
         patches = self._stars(level, star)

@@ -6,6 +6,7 @@ What is left of the frame is kept in pixels, its products with the basis at ever
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ from astro_vq.entropy.compiled import compiled
 from astro_vq.models.sparse_atoms import LEVELS, STAR_CODES, STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_books import MEASURED, Book, BookMaker, latent_noise
 from astro_vq.models.sparse_gains import GAINS, gain_values, signed_values
+from astro_vq.models.sparse_latents import Residual
 from astro_vq.models.sparse_pursuit import Criterion, pursue, refit
-from astro_vq.models.sparse_scales import Patches, draw
 
 IntArray = NDArray[np.int64]
 
@@ -27,7 +28,7 @@ _TOLERANCE = 0.001  # share of a bright source that may stay, at a threshold of 
 _TOKEN_BITS = 18.0  # of a usual token; a code that is dearer must explain more
 _LOOK = 0.75
 _MOST = 2**20
-_CHUNK = 4096
+_DRIFT = 0.05  # thresholds by which latents may be off before they are made again
 
 
 @dataclass(frozen=True)
@@ -60,23 +61,16 @@ class Tokens(NamedTuple):
     limits: FloatArray
 
 
-class _Level:
-    """Working arrays of a level."""
+class _Found(NamedTuple):
+    """Tokens of a level: row, column, code and gain; place in the order taken; see `Tokens`."""
 
-    def __init__(
-        self, book: Book, noise: NDArray[np.float64], basis: FloatArray, size: tuple[int, int]
-    ) -> None:
-        self.book = book
-        self.criterion = _criterion(book, noise)
-        self.columns = np.ascontiguousarray(book.codes.T)
-        self.first_columns = np.ascontiguousarray(book.first.T)
-        self.drawn = book.patches
-        self.z = np.zeros((*size, len(basis)), np.float32)
-        self.strength, self.looked = np.zeros(size, np.float32), np.zeros(size, np.float32)
-        self.stale = np.ones(size, np.bool_)
-        self.rows = np.zeros((0, 4), np.int64)
-        self.order = np.zeros(0, np.int64)
-        self.limits = np.zeros(0, np.float32)
+    rows: IntArray
+    order: IntArray
+    limits: FloatArray
+
+    @classmethod
+    def none(cls) -> "_Found":
+        return cls(np.zeros((0, 4), np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 class Pursuit:
@@ -105,19 +99,13 @@ class Pursuit:
         *,
         tokens: int,
     ) -> None:
-        unit = STRIDE * 2 ** (LEVELS - 1)
-        padding = [(0, -n % unit) for n in pixels.shape]
-        self._left = np.pad(np.asarray(pixels, np.float32), padding)
-        self._basis = maker.basis
-        sizes = [
-            (self._left.shape[0] // (STRIDE << n), self._left.shape[1] // (STRIDE << n))
-            for n in range(LEVELS)
-        ]
-        noises = [latent_noise(self._basis, n, covariance) for n in range(MEASURED)]
-        self._levels = [
-            _Level(book, noises[min(n, MEASURED - 1)], self._basis, sizes[n])
-            for n, book in enumerate(maker.books(star))
-        ]
+        basis = maker.basis
+        noises = [latent_noise(basis, n, covariance) for n in range(MEASURED)]
+        books = maker.books(star)
+        criteria = [_criterion(book, noises[min(n, MEASURED - 1)]) for n, book in enumerate(books)]
+        self._residual = Residual(pixels, basis, books, criteria)
+        self._found = [_Found.none() for _ in range(LEVELS)]
+        sizes = [level.drift.shape for level in self._residual.levels]
         self._near = np.zeros(sizes[0], np.float32)
         self._free = np.full(sizes[0], tokens, np.int64)
         self._inside = tuple(-(-n // STRIDE) for n in pixels.shape)
@@ -127,7 +115,7 @@ class Pursuit:
     @property
     def count(self) -> int:
         """How many tokens were taken."""
-        return sum(len(level.rows) for level in self._levels)
+        return sum(len(found.rows) for found in self._found)
 
     def run(self, threshold: float) -> None:
         """Take tokens until none is worth its bits, the brightest sources first: by stages."""
@@ -139,33 +127,34 @@ class Pursuit:
     def stage(self, threshold: float) -> None:
         """Take tokens of all levels, once, on what is left."""
         for n in range(LEVELS):
-            self._refresh(n)
-        allowed = _allowed([level.strength for level in self._levels])
+            self._residual.refresh(n, _DRIFT * threshold)
+        allowed = _allowed([level.strength for level in self._residual.levels])
         for n in reversed(range(LEVELS)):
             self._run_level(n, threshold, allowed[n])
 
     def keep(self, limit: float) -> None:
         """Leave out tokens that would not be taken at a threshold, and choose gains again."""
-        for n, level in enumerate(self._levels):
-            rows = level.rows.copy()
-            rows[level.limits < limit, 3] = 0
-            self._replace(n, rows, level.order, level.limits)
+        for n, found in enumerate(self._found):
+            rows = found.rows.copy()
+            rows[found.limits < limit, 3] = 0
+            self._replace(n, found._replace(rows=rows), known=False)
         for n in reversed(range(LEVELS)):
-            level = self._levels[n]
-            if len(level.rows):
-                self._refresh(n)
-                rows = level.rows.copy()
-                refit(level.z, level.book.overlaps, level.book.aims, rows, gain_values(), _SWEEPS)
-                self._replace(n, rows, level.order, level.limits)
+            found = self._found[n]
+            if len(found.rows):
+                self._residual.refresh(n, _DRIFT * limit)
+                rows = found.rows.copy()
+                self._refit(n, rows)
+                self._replace(n, found._replace(rows=rows), known=True)
 
     def _run_level(self, n: int, threshold: float, allowed: NDArray[np.bool_]) -> None:
-        level = self._levels[n]
+        found = self._found[n]
         allowed[self._beyond(n)] = False
-        if not allowed.any() and not len(level.rows):
+        if not allowed.any() and not len(found.rows):
             return
-        self._refresh(n)
+        self._residual.refresh(n, _DRIFT * threshold)
+        level = self._residual.levels[n]
         step = 1 << n
-        around = _coarsen(self._near, n)
+        around = _coarsen(self._near, step)
         free = np.ascontiguousarray(self._free[::step, ::step])
         book, criterion = level.book, level.criterion
         rows, limits = pursue(
@@ -181,77 +170,68 @@ class Pursuit:
             criterion.cost,
             threshold,
             _TOLERANCE,
-            level.looked,
+            level.far,
+            level.near,
             around,
             allowed,
             free,
+            level.unscored,
             gain_values(),
             _LOOK,
             _MOST,
         )
         self._free[::step, ::step] = free
-        everything = np.concatenate([level.rows, rows])
+        everything = np.concatenate([found.rows, rows])
         if not len(everything):
             return
-        refit(level.z, book.overlaps, book.aims, everything, gain_values(), _SWEEPS)
+        self._refit(n, everything)
         order = np.arange(self._taken, self._taken + len(rows))
         self._taken += len(rows)
-        self._replace(
-            n,
-            everything,
-            np.concatenate([level.order, order]),
-            np.concatenate([level.limits, limits]),
-        )
-        wide = np.repeat(np.repeat(around, step, 0), step, 1)
-        np.maximum(self._near, wide, out=self._near)
+        both = np.concatenate([found.order, order]), np.concatenate([found.limits, limits])
+        self._replace(n, _Found(everything, *both), known=True)
+        _spread(self._near, around, step)
 
-    def _replace(self, n: int, rows: IntArray, order: IntArray, limits: FloatArray) -> None:
-        """Put rows, the first of which are there already, in the place of those of a level."""
-        level = self._levels[n]
-        change = signed_values(rows[:, 3])
-        change[: len(level.rows)] -= signed_values(level.rows[:, 3])
+    def _refit(self, n: int, rows: IntArray) -> None:
+        level = self._residual.levels[n]
+        book = level.book
+        refit(
+            level.z,
+            book.overlaps,
+            book.sizes,
+            book.aims,
+            rows,
+            level.unscored,
+            gain_values(),
+            _SWEEPS,
+        )
+
+    def _replace(self, n: int, new: "_Found", *, known: bool) -> None:
+        """Put tokens, the first of which are there already, in the place of those of a level."""
+        old = self._found[n].rows
+        change = signed_values(new.rows[:, 3])
+        change[: len(old)] -= signed_values(old[:, 3])
         moved = change != 0
         if moved.any():
-            _draw(self._left, rows[moved, :3], -change[moved], level.drawn, n)
-            for m in range(LEVELS):
-                _mark(self._levels[m].stale, rows[moved, :2], n, m)
-        gone = rows[:, 3] == 0
+            self._residual.subtract(n, new.rows[moved, :3], change[moved], known=known)
+        gone = new.rows[:, 3] == 0
         step = 1 << n
-        np.add.at(self._free, (rows[gone, 0] * step, rows[gone, 1] * step), 1)
-        level.rows, level.order, level.limits = rows[~gone], order[~gone], limits[~gone]
+        np.add.at(self._free, (new.rows[gone, 0] * step, new.rows[gone, 1] * step), 1)
+        self._found[n] = _Found(*(values[~gone] for values in new))
 
     def _beyond(self, n: int) -> NDArray[np.bool_]:
         """Return which cells of a level begin beyond the border."""
-        rows, columns = (np.arange(k) << n for k in self._levels[n].stale.shape)
+        rows, columns = (np.arange(k) << n for k in self._residual.levels[n].drift.shape)
         outside = rows[:, None] >= self._inside[0], columns[None] >= self._inside[1]
         return np.asarray(outside[0] | outside[1])
-
-    def _refresh(self, n: int) -> None:
-        """Make the latents of a level anew where something changed."""
-        level = self._levels[n]
-        cells = np.flatnonzero(level.stale)
-        if not len(cells):
-            return
-        patches = Patches(self._left, n, cells)
-        z = level.z.reshape(-1, len(self._basis))
-        strength, looked = level.strength.reshape(-1), level.looked.reshape(-1)
-        for start in range(0, len(cells), _CHUNK):
-            part = cells[start : start + _CHUNK]
-            z[part] = fresh = patches.project(part, self._basis)
-            gains = np.abs(fresh @ level.first_columns)
-            strength[part] = gains.max(1)
-            gains *= level.criterion.first_far
-            looked[part] = gains.max(1)
-        level.stale[:] = False
 
     def tokens(self) -> Tokens:
         """Return what was taken so far."""
         rows = [
             np.column_stack([np.full(len(r), n), r[:, :2] << n, r[:, 2:]])
-            for n, r in enumerate(level.rows for level in self._levels)
+            for n, r in enumerate(found.rows for found in self._found)
         ]
-        order = np.argsort(np.concatenate([level.order for level in self._levels]), kind="stable")
-        limits = np.concatenate([level.limits for level in self._levels])
+        order = np.argsort(np.concatenate([found.order for found in self._found]), kind="stable")
+        limits = np.concatenate([found.limits for found in self._found])
         return Tokens(np.concatenate(rows)[order], limits[order])
 
 
@@ -276,52 +256,51 @@ def _allowed(strength: list[FloatArray]) -> list[NDArray[np.bool_]]:
     """Return the cells of each level that explain more than every finer cell around them."""
     allowed = [np.ones(strength[0].shape, np.bool_)]
     finer = np.zeros_like(strength[0])
-    for n in range(1, len(strength)):
-        below = np.maximum(finer, strength[n - 1])
-        h, w = strength[n].shape
-        finer = below.reshape(h, 2, w, 2).max((1, 3))
-        allowed.append(strength[n] >= _widest(finer))
+    for own, coarse in pairwise(strength):
+        finer = _coarsen(np.maximum(finer, own), 2)
+        allowed.append(np.empty(coarse.shape, np.bool_))
+        _compare_around(coarse, finer, allowed[-1])
     return allowed
 
 
-def _widest(image: FloatArray) -> FloatArray:
-    """Return the maximum over 5 x 5 places."""
-    for axis in (0, 1):
-        padded = np.pad(image, [(2, 2) if k == axis else (0, 0) for k in (0, 1)])
-        n = image.shape[axis]
-        parts = [np.take(padded, range(k, k + n), axis) for k in range(5)]
-        image = np.maximum.reduce(parts)
-    return image
+@compiled
+def _compare_around(values: FloatArray, others: FloatArray, out: NDArray[np.bool_]) -> None:
+    """Write which values are at least as large as the others of the 5 x 5 places around."""
+    h, w = values.shape
+    for i in range(h):
+        for j in range(w):
+            most = np.float32(0)
+            for a in range(max(i - 2, 0), min(i + 3, h)):
+                for b in range(max(j - 2, 0), min(j + 3, w)):
+                    most = max(most, others[a, b])
+            out[i, j] = values[i, j] >= most
 
 
-def _coarsen(near: FloatArray, level: int) -> FloatArray:
-    size = 1 << level
-    h, w = near.shape
-    return np.ascontiguousarray(near.reshape(h // size, size, w // size, size).max((1, 3)))
-
-
-def _draw(
-    left: FloatArray, cells: IntArray, gains: FloatArray, drawn: FloatArray, level: int
-) -> None:
-    rows, columns, codes = (np.ascontiguousarray(column) for column in cells.T)
-    draw(left, rows, columns, codes, gains, drawn, level)
+def _coarsen(values: FloatArray, step: int) -> FloatArray:
+    """Return the largest of each step x step values."""
+    out = np.zeros((values.shape[0] // step, values.shape[1] // step), np.float32)
+    _largest(values, step, out)
+    return out
 
 
 @compiled
-def _mark(stale: NDArray[np.bool_], cells: IntArray, level: int, other: int) -> None:
-    """Mark the cells of a level that overlap with patches of another one."""
-    h, w = stale.shape
-    size, own = 1 << level, 1 << other
-    margin = size // 2 + own // 2
-    for t in range(cells.shape[0]):
-        top, left = (4 * cells[t, 0] - 6) * size - margin, (4 * cells[t, 1] - 6) * size - margin
-        reach = 16 * size + 2 * margin
-        # a cell c draws from (4 c - 6) * own to (4 c + 10) * own
-        y0, x0 = (top // own - 10) // 4 + 1, (left // own - 10) // 4 + 1
-        y1, x1 = ((top + reach) // own + 6) // 4 + 1, ((left + reach) // own + 6) // 4 + 1
-        for y in range(max(y0, 0), min(y1, h)):
-            for x in range(max(x0, 0), min(x1, w)):
-                stale[y, x] = True
+def _largest(values: FloatArray, step: int, out: FloatArray) -> None:
+    for i in range(out.shape[0] * step):
+        for j in range(out.shape[1]):
+            most = out[i // step, j]
+            for k in range(step):
+                most = max(most, values[i, j * step + k])
+            out[i // step, j] = most
+
+
+@compiled
+def _spread(values: FloatArray, coarse: FloatArray, step: int) -> None:
+    """Raise values to those of the coarse cells that they lie in."""
+    for i in range(values.shape[0]):
+        for j in range(coarse.shape[1]):
+            least = coarse[i // step, j]
+            for k in range(step):
+                values[i, j * step + k] = max(values[i, j * step + k], least)
 
 
 def _criterion(book: Book, noise: NDArray[np.float64]) -> Criterion:

@@ -17,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.entropy.compiled import compiled
+from astro_vq.entropy.compiled import compiled, compiled_in_any_order
 from astro_vq.models.sparse_atoms import FloatArray
 
 IntArray = NDArray[np.int64]
 
-_TOGETHER = 64  # cells that are multiplied with codes at once
+_ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
 
 
 class Criterion(NamedTuple):
@@ -58,7 +58,7 @@ def _nearest(size: float, values: FloatArray) -> int:
     return low if size - values[low] < values[high] - size else high
 
 
-@compiled
+@compiled_in_any_order
 def _best(products: FloatArray, weights: FloatArray) -> float:
     """Return the largest weighted gain among products with the codes of the first look."""
     best = np.float32(0.0)
@@ -67,18 +67,21 @@ def _best(products: FloatArray, weights: FloatArray) -> float:
     return float(best)
 
 
-@compiled
+@compiled_in_any_order
 def _choose(
-    products: FloatArray, weights: FloatArray, cost: FloatArray, factor: float
+    products: FloatArray, weights: FloatArray, cost: FloatArray, factor: float, worth: FloatArray
 ) -> tuple[int, float]:
     """Return the code most worth its bits given products with all, and what is to exceed 1."""
-    scale, best, code = np.float32(factor), np.float32(-1e30), 0
+    scale, best = np.float32(factor), np.float32(-1e30)
     for k in range(cost.shape[0]):
         v = products[k] * weights[k] * scale
-        v = v * v - cost[k]
-        if v > best:
-            best, code = v, k
-    return code, float(best)
+        worth[k] = v * v - cost[k]
+    for k in range(cost.shape[0]):
+        best = max(best, worth[k])
+    for k in range(cost.shape[0]):
+        if worth[k] == best:
+            return k, float(best)
+    return 0, -1e30
 
 
 @compiled
@@ -96,13 +99,15 @@ def _look_again(
 ) -> None:
     """Write the scores of some cells."""
     w, dim = z.shape[1], z.shape[2]
-    rows = np.empty((_TOGETHER, dim), np.float32)
-    for start in range(0, number, _TOGETHER):
-        count = min(_TOGETHER, number - start)
+    together = max(_ALONE // (dim * first.shape[1]), 1)
+    rows = np.empty((together, dim), np.float32)
+    products = np.empty((together, first.shape[1]), np.float32)
+    for start in range(0, number, together):
+        count = min(together, number - start)
         for k in range(count):
             cell = cells[start + k]
             rows[k] = z[cell // w, cell % w]
-        products = np.dot(rows[:count], first)
+        np.dot(rows[:count], first, products[:count])
         for k in range(count):
             i, j = cells[start + k] // w, cells[start + k] % w
             weights = first_near if near[i, j] > 0 else first_far
@@ -111,12 +116,22 @@ def _look_again(
 
 
 @compiled
-def _subtract(z: FloatArray, overlaps: FloatArray, i: int, j: int, code: int, value: float) -> None:
+def _subtract(
+    z: FloatArray,
+    overlaps: FloatArray,
+    sizes: FloatArray,
+    unscored: FloatArray,
+    i: int,
+    j: int,
+    code: int,
+    value: float,
+) -> None:
     h, w, dim = z.shape
     change = np.float32(value)
     for a in range(max(i - 3, 0), min(i + 4, h)):
         for b in range(max(j - 3, 0), min(j + 4, w)):
             place = (a - i + 3) * 7 + b - j + 3
+            unscored[a, b] += sizes[code, place] * abs(change)
             for d in range(dim):
                 z[a, b, d] -= overlaps[code, place, d] * change
 
@@ -135,10 +150,12 @@ def pursue(
     cost: FloatArray,
     threshold: float,
     tolerance: float,
-    looked: FloatArray,
+    looked_far: FloatArray,
+    looked_near: FloatArray,
     near: FloatArray,
     allowed: NDArray[np.bool_],
     free: IntArray,
+    unscored: FloatArray,
     values: FloatArray,
     look: float,
     most: int,
@@ -160,14 +177,16 @@ def pursue(
         In sigma.
     tolerance : float
         Share of the gains nearby that may stay, at a threshold of 1.
-    looked : ndarray of float32, shape (h, w)
-        Largest gain of the first look at each cell, weighted by `first_far`.
+    looked_far, looked_near : ndarray of float32, shape (h, w)
+        Largest gain of the first look at each cell, weighted by `first_far` and `first_near`.
     near : ndarray of float32, shape (h, w)
         Largest gain taken around each cell, 0 for none; updated.
     allowed : ndarray of bool, shape (h, w)
         Cells that may take codes.
     free : ndarray of int64, shape (h, w)
         How many more codes each cell may take; updated.
+    unscored : ndarray of float32, shape (h, w)
+        How far latents moved since the first look at most; updated.
     values : ndarray of float32
         Of the gains.
     look : float
@@ -190,18 +209,23 @@ def pursue(
     waiting, changed = np.zeros((h, w), np.bool_), np.zeros((h, w), np.bool_)
     queue, again = np.empty(h * w, np.int64), np.empty(h * w, np.int64)
     follow, tops = np.empty(h * w, np.int64), np.empty(h * w, np.int64)
-    rows = np.empty((_TOGETHER, dim), np.float32)
+    together = max(_ALONE // (dim * cost.shape[0]), 1)
+    rows = np.empty((together, dim), np.float32)
+    products = np.empty((together, cost.shape[0]), np.float32)
+    worths = np.empty(cost.shape[0], np.float32)
     queued, altered = 0, 0
     for i in range(h):
         for j in range(w):
-            if allowed[i, j] and near[i, j] > 0:
-                again[altered] = i * w + j
-                altered += 1
-            elif allowed[i, j]:
-                score[i, j] = looked[i, j] / threshold
-                if score[i, j] > look:
-                    queue[queued] = i * w + j
-                    queued += 1
+            if not allowed[i, j]:
+                continue
+            if near[i, j] > 0:
+                factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
+                score[i, j] = looked_near[i, j] * factor
+            else:
+                score[i, j] = looked_far[i, j] / threshold
+            if score[i, j] > look:
+                queue[queued] = i * w + j
+                queued += 1
     following = queued
     follow, queue = queue, follow
     while taken < most:
@@ -240,19 +264,19 @@ def pursue(
         for k in range(standing):
             key[k] = -score[tops[k] // w, tops[k] % w]
         order = np.argsort(key)
-        for start in range(0, standing, _TOGETHER):
-            count = min(_TOGETHER, standing - start)
+        for start in range(0, standing, together):
+            count = min(together, standing - start)
             for k in range(count):
                 cell = tops[order[start + k]]
                 rows[k] = z[cell // w, cell % w]
-            products = np.dot(rows[:count], codes)
+            np.dot(rows[:count], codes, products[:count])
             for k in range(count):
                 i, j = tops[order[start + k]] // w, tops[order[start + k]] % w
                 if changed[i, j]:
                     continue  # looked at again in the next pass
                 factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
                 weights = near_weights if near[i, j] > 0 else far
-                code, worth = _choose(products[k], weights, cost, factor)
+                code, worth = _choose(products[k], weights, cost, factor, worths)
                 gain = float(products[k, code])
                 index = _nearest(abs(gain), values)
                 if worth <= 1 or free[i, j] <= 0 or taken >= most or index == 0:
@@ -277,7 +301,7 @@ def pursue(
                 for a in range(max(i - 2, 0), min(i + 3, h)):
                     for b in range(max(j - 2, 0), min(j + 3, w)):
                         near[a, b] = max(near[a, b], abs(value))
-                _subtract(z, overlaps, i, j, code, value)
+                _subtract(z, overlaps, sizes, unscored, i, j, code, value)
                 for a in range(max(i - 3, 0), min(i + 4, h)):
                     for b in range(max(j - 3, 0), min(j + 4, w)):
                         if not allowed[a, b] or changed[a, b]:
@@ -295,8 +319,10 @@ def pursue(
 def refit(
     z: FloatArray,
     overlaps: FloatArray,
+    sizes: FloatArray,
     aims: FloatArray,
     rows: IntArray,
+    unscored: FloatArray,
     values: FloatArray,
     sweeps: int,
 ) -> None:
@@ -304,7 +330,7 @@ def refit(
 
     Parameters
     ----------
-    z, overlaps, values
+    z, overlaps, sizes, unscored, values
         See `pursue`.
     aims : ndarray of float32, shape (N, D)
         What latents are multiplied with for a code's gain.
@@ -331,7 +357,7 @@ def refit(
             if new == index:
                 continue
             change = float(values[size]) * (-1.0 if wanted < 0 else 1.0) - value
-            _subtract(z, overlaps, i, j, code, change)
+            _subtract(z, overlaps, sizes, unscored, i, j, code, change)
             rows[t, 3] = new
             moved = True
         if not moved:

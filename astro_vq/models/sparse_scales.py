@@ -8,11 +8,13 @@ draw. Loops are compiled; those that decode add in the same order everywhere.
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.entropy.compiled import compiled
-from astro_vq.models.sparse_atoms import OFFSET, PATCH, STRIDE, FloatArray
+from astro_vq.entropy.compiled import compiled, compiled_in_any_order
+from astro_vq.entropy.threads import in_threads
+from astro_vq.models.sparse_atoms import STRIDE, FloatArray
 
-_MARGIN = PATCH - STRIDE
-_CHUNK = 4096
+_BAND = 32  # rows of cells that a thread takes at once
+_PART = 3072  # cells, too
+_ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
 
 
 @compiled
@@ -22,24 +24,31 @@ def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
     half = size // 2
     h, w = image.shape
     row = np.zeros(w + 2, np.float32)
+    begin, end = np.full(h + 2, w, np.int64), np.zeros(h + 2, np.int64)
+    for y in range(h):
+        for j in range(w):
+            if image[y, j] != 0:
+                begin[y + 1] = min(begin[y + 1], j)
+                end[y + 1] = j + 1
     for y in range(h * size):
         i, o = y // size, y % size
         other = i - 1 if o < half else i + 1
+        first, last = min(begin[i + 1], begin[other + 1]), max(end[i + 1], end[other + 1])
+        if last <= first:
+            continue
         part = np.float32((half - o - 0.5) / size if o < half else (o - half + 0.5) / size)
         own = np.float32((1.0 - part) / size)
         part = np.float32(part / size)
-        first, last = w, -1
-        for j in range(w):
-            value = image[i, j] * own
-            if 0 <= other < h:
-                value += image[other, j] * part
-            row[j + 1] = value
-            if value != 0:
-                first, last = min(first, j), j
-        if last < 0:
-            continue
-        for j in range(max(first - 1, 0), min(last + 2, w)):
-            before, here, after = row[j], row[j + 1], row[j + 2]
+        row[first] = row[last + 1] = 0
+        for j in range(first, last):
+            row[j + 1] = image[i, j] * own
+        if 0 <= other < h:
+            for j in range(first, last):
+                row[j + 1] += image[other, j] * part
+        for j in range(max(first - 1, 0), min(last + 1, w)):
+            before = row[j] if j > first else np.float32(0)
+            here = row[j + 1] if first <= j < last else np.float32(0)
+            after = row[j + 2] if j + 1 < last else np.float32(0)
             x = j * size
             for k in range(half):
                 t = np.float32((half - k - 0.5) / size)
@@ -49,94 +58,138 @@ def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
                 out[y, x + k] += here + (after - here) * t
 
 
-@compiled
-def _reduce(image: FloatArray, level: int, wanted: NDArray[np.bool_], out: FloatArray) -> None:
+@compiled_in_any_order
+def _reduce(
+    image: FloatArray,
+    level: int,
+    wanted: NDArray[np.bool_],
+    out: FloatArray,
+    first: int,
+    stop: int,
+) -> None:
+    """Write rows of cells of an image of a level, each a run of wanted cells at a time."""
     size = 1 << level
     half = size // 2
-    h, w = out.shape
+    height, width = image.shape
     tent = np.empty(2 * size, np.float32)
     for k in range(2 * size):
-        tent[k] = (1.0 - abs(k - size + 0.5) / size) / size
-    for y in range(image.shape[0]):
-        i, o = y // size, y % size
-        other = min(max(i - 1 if o < half else i + 1, 0), h - 1)
-        part = np.float32((half - o - 0.5) / size if o < half else (o - half + 0.5) / size)
-        rest = np.float32(1.0 - part)
-        inside = other != i
-        for cell in range(w // 4):
-            if not (wanted[i // 4, cell] or wanted[other // 4, cell]):
+        tent[k] = 1.0 - abs(k - size + 0.5) / size
+    across = tent / np.float32(size)
+    sums = np.empty(width + 2 * size, np.float32)
+    for row in range(first, stop):
+        begin = 0
+        while begin < wanted.shape[1]:
+            if not wanted[row, begin]:
+                begin += 1
                 continue
-            for j in range(4 * cell, 4 * cell + 4):
-                start = j * size - half
-                low, high = max(-start, 0), min(image.shape[1] - start, 2 * size)
-                total = np.float32(0.0)
-                for k in range(low, high):
-                    total += image[y, start + k] * tent[k]
-                out[i, j] += total * rest
-                if inside:
-                    out[other, j] += total * part
+            end = begin
+            while end < wanted.shape[1] and wanted[row, end]:
+                end += 1
+            origin = 4 * begin * size - half
+            low, high = max(origin, 0), min(4 * end * size + half, width)
+            for i in range(4 * row, 4 * row + 4):
+                top = i * size - half
+                sums[: 4 * (end - begin) * size + size] = 0
+                part = sums[low - origin : high - origin]
+                for k in range(max(-top, 0), min(height - top, 2 * size)):
+                    pixels = image[top + k, low:high]
+                    weight = tent[k]
+                    for x in range(high - low):
+                        part[x] += pixels[x] * weight
+                for j in range(4 * (end - begin)):
+                    total = np.float32(0.0)
+                    for k in range(2 * size):
+                        total += sums[j * size + k] * across[k]
+                    out[i, 4 * begin + j] = total
+            begin = end
 
 
-@compiled
-def _around(cells: NDArray[np.int64], out: NDArray[np.bool_]) -> None:
-    """Mark what patches of cells cover, in cells."""
-    h, w = out.shape
-    for k in range(cells.shape[0]):
-        y, x = cells[k] // w, cells[k] % w
-        for a in range(max(y - 2, 0), min(y + 3, h)):
-            for b in range(max(x - 2, 0), min(x + 3, w)):
-                out[a, b] = True
+def reduce_into(out: FloatArray, image: FloatArray, level: int, wanted: NDArray[np.bool_]) -> None:
+    """Write the adjoint of `add_enlarged` where cells are wanted, in several threads.
 
-
-def reduce(image: FloatArray, level: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
-    """Return the adjoint of `add_enlarged`: pixels (H, W) as an image of a level.
-
-    Where cells are not `wanted` (4 x 4 values each) it is left out.
+    Parameters
+    ----------
+    out : ndarray of float32, shape (h, w)
+        Image of a level; nothing changes where it is not wanted.
+    image : ndarray of float32, shape (H, W)
+        Pixels.
+    level : int
+        At least 1.
+    wanted : ndarray of bool, shape (h / 4, w / 4)
+        Cells of 4 x 4 values.
     """
+    starts = [k for k in range(0, len(wanted), _BAND) if wanted[k : k + _BAND].any()]
+    in_threads(lambda k: _reduce(image, level, wanted, out, k, min(k + _BAND, len(wanted))), starts)
+
+
+def reduce(image: FloatArray, level: int) -> FloatArray:
+    """Return the adjoint of `add_enlarged`: pixels (H, W) as an image of a level."""
     if level == 0:
         return image
     out = np.zeros((image.shape[0] >> level, image.shape[1] >> level), np.float32)
-    if wanted is None:
-        wanted = np.ones((-(-out.shape[0] // STRIDE), -(-out.shape[1] // STRIDE)), np.bool_)
-    _reduce(image, level, wanted, out)
+    cells = (out.shape[0] // STRIDE, out.shape[1] // STRIDE)
+    reduce_into(out, image, level, np.ones(cells, np.bool_))
     return out
 
 
 @compiled
-def _gather(padded: FloatArray, cells: NDArray[np.int64], width: int, out: FloatArray) -> None:
-    for k in range(cells.shape[0]):
-        y, x = cells[k] // width * 4, cells[k] % width * 4
-        for a in range(16):
-            for b in range(16):
-                out[k, 16 * a + b] = padded[y + a, x + b]
+def _project(
+    image: FloatArray,
+    cells: NDArray[np.int64],
+    columns: FloatArray,
+    out: FloatArray,
+    together: int,
+) -> None:
+    height, width = image.shape
+    patches = np.empty((together, 256), np.float32)
+    products = np.empty((together, columns.shape[1]), np.float32)
+    for start in range(0, cells.shape[0], together):
+        count = min(together, cells.shape[0] - start)
+        for k in range(count):
+            cell = cells[start + k]
+            y, x = cell // (width // 4) * 4 - 6, cell % (width // 4) * 4 - 6
+            if y >= 0 and x >= 0 and y + 16 <= height and x + 16 <= width:
+                for a in range(16):
+                    for b in range(16):
+                        patches[k, 16 * a + b] = image[y + a, x + b]
+                continue
+            for a in range(16):
+                for b in range(16):
+                    inside = 0 <= y + a < height and 0 <= x + b < width
+                    patches[k, 16 * a + b] = image[y + a, x + b] if inside else 0.0
+        np.dot(patches[:count], columns, products[:count])
+        for k in range(count):
+            out[cells[start + k]] = products[k]
 
 
-class Patches:
-    """What is around the cells of a level.
+def project_cells(
+    image: FloatArray, cells: NDArray[np.int64], columns: FloatArray, out: FloatArray
+) -> None:
+    """Write the products of patches with a basis, in several threads.
 
     Parameters
     ----------
-    image : ndarray of float32, shape (H, W)
-        Pixels; their sides are multiples of ``4 * 2**level``.
-    level : int
-        Which.
+    image : ndarray of float32, shape (h, w)
+        Image of a level; zero beyond.
     cells : ndarray of int64
-        Those that will be asked for, numbered row by row.
+        Those wanted, numbered row by row.
+    columns : ndarray of float32, shape (256, D)
+        The basis.
+    out : ndarray of float32, shape (h / 4 * w / 4, D)
+        Products; nothing changes where they are not wanted.
     """
+    together = at_once(*columns.shape)
+    in_threads(lambda part: _project(image, part, columns, out, together), parts_of(cells))
 
-    def __init__(self, image: FloatArray, level: int, cells: NDArray[np.int64]) -> None:
-        wanted = np.zeros([n // (STRIDE << level) for n in image.shape], np.bool_)
-        _around(cells, wanted)
-        small = reduce(image, level, wanted)
-        self._padded = np.pad(small, ((OFFSET, _MARGIN - OFFSET), (OFFSET, _MARGIN - OFFSET)))
-        self._width = small.shape[1] // STRIDE
-        self._buffer = np.empty((_CHUNK, PATCH**2), np.float32)
 
-    def project(self, cells: NDArray[np.int64], basis: FloatArray) -> FloatArray:
-        """Return products (N, D) of at most 4096 cells with the basis."""
-        rows = self._buffer[: len(cells)]
-        _gather(self._padded, cells, self._width, rows)
-        return np.asarray(rows @ basis.T)
+def at_once(*sides: int) -> int:
+    """Return how many rows to multiply with a matrix at once, for BLAS to stay in its thread."""
+    return max(_ALONE // int(np.prod(sides)), 1)
+
+
+def parts_of(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return cells in parts for threads."""
+    return [cells[k : k + _PART] for k in range(0, len(cells), _PART)]
 
 
 def project(image: FloatArray, basis: FloatArray, level: int) -> FloatArray:
@@ -152,11 +205,8 @@ def project(image: FloatArray, basis: FloatArray, level: int) -> FloatArray:
         Which.
     """
     h, w = (n // (STRIDE << level) for n in image.shape)
-    cells = np.arange(h * w)
-    patches, out = Patches(image, level, cells), np.empty((h * w, len(basis)), np.float32)
-    for first in range(0, h * w, _CHUNK):
-        part = cells[first : first + _CHUNK]
-        out[part] = patches.project(part, basis)
+    out = np.empty((h * w, len(basis)), np.float32)
+    project_cells(reduce(image, level), np.arange(h * w), np.ascontiguousarray(basis.T), out)
     return out.reshape(h, w, -1)
 
 

@@ -1,0 +1,229 @@
+"""What is left of a frame, and its products with the basis at every level, as fresh as needed.
+
+Taking tokens changes pixels, and with them the *latents* of all levels around. A bound of how far
+each latent may have moved since it was made is kept (*drift*), and only those are made again that
+may have moved by more than the caller cares for. What tokens do to latents of their own level is
+known without that: the pursuit subtracts it, and only the scores of such cells are made again.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_vq.entropy.compiled import compiled, compiled_in_any_order
+from astro_vq.entropy.threads import in_threads
+from astro_vq.models.sparse_atoms import LEVELS, STRIDE, FloatArray
+from astro_vq.models.sparse_books import MEASURED, Book
+from astro_vq.models.sparse_pursuit import Criterion
+from astro_vq.models.sparse_scales import (
+    at_once,
+    draw,
+    parts_of,
+    project_cells,
+    reduce_into,
+)
+
+IntArray = NDArray[np.int64]
+
+_UNMEASURED = 0.02  # error of overlaps of levels whose overlaps are taken to be like others'
+
+
+class Level:
+    """Latents of a level and what is known of them.
+
+    Attributes
+    ----------
+    book, criterion : Book, Criterion
+        Codes, and when they are worth their bits.
+    z : ndarray of float32, shape (h, w, D)
+        Latents.
+    strength : ndarray of float32, shape (h, w)
+        Largest gain of the first look.
+    far, near : ndarray of float32, shape (h, w)
+        Largest gain of the first look, weighted as away from tokens and as close to some.
+    drift : ndarray of float32, shape (h, w)
+        How far latents may be from what is left.
+    unscored : ndarray of float32, shape (h, w)
+        How far latents may have moved since they were looked at.
+    """
+
+    def __init__(
+        self, book: Book, criterion: Criterion, basis: FloatArray, size: tuple[int, int]
+    ) -> None:
+        self.book, self.criterion = book, criterion
+        self.columns = np.ascontiguousarray(book.codes.T)
+        self.first_columns = np.ascontiguousarray(book.first.T)
+        self.z = np.zeros((*size, len(basis)), np.float32)
+        self.strength = np.zeros(size, np.float32)
+        self.far, self.near = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        self.drift = np.full(size, np.inf, np.float32)
+        self.unscored = np.zeros(size, np.float32)
+
+    def score(self, cells: IntArray) -> None:
+        """Look at cells, numbered row by row."""
+        z = self.z.reshape(-1, self.z.shape[2])
+        first, criterion = self.first_columns, self.criterion
+        scores = [a.reshape(-1) for a in (self.strength, self.far, self.near)]
+        together = at_once(*first.shape)
+
+        def work(part: IntArray) -> None:
+            _score(z, part, first, criterion.first_far, criterion.first_near, together, *scores)
+
+        in_threads(work, parts_of(cells))
+
+
+class Residual:
+    """What is left of a frame, with its latents.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, shape (H, W)
+        Sky subtracted, in sigma; 0 where missing.
+    basis : ndarray of float32, shape (D, 256)
+        Of the model.
+    books : list of Book
+        Of all levels.
+    criteria : list of Criterion
+        Of all levels.
+
+    Attributes
+    ----------
+    left : ndarray of float32, shape (H, W)
+        Pixels, with zeros up to whole cells of the coarsest level.
+    levels : list of Level
+        Latents.
+    """
+
+    def __init__(
+        self,
+        pixels: FloatArray,
+        basis: FloatArray,
+        books: list[Book],
+        criteria: list[Criterion],
+    ) -> None:
+        unit = STRIDE << LEVELS - 1
+        shape = [-(-n // unit) * unit for n in pixels.shape]
+        self.left = np.zeros(shape, np.float32)
+        self.left[: pixels.shape[0], : pixels.shape[1]] = pixels
+        self._images = [self.left] + [
+            np.zeros([n >> m for n in shape], np.float32) for m in range(1, LEVELS)
+        ]
+        self._basis = np.ascontiguousarray(basis.T)
+        self.levels = [
+            Level(book, criterion, basis, (shape[0] // (STRIDE << m), shape[1] // (STRIDE << m)))
+            for m, (book, criterion) in enumerate(zip(books, criteria, strict=True))
+        ]
+
+    def refresh(self, n: int, tolerance: float) -> None:
+        """Make latents and scores of a level anew where they may be off by more than that."""
+        level = self.levels[n]
+        moved = np.flatnonzero(level.drift > tolerance)
+        scored = np.flatnonzero(level.drift + level.unscored > tolerance)
+        if len(moved):
+            if n > 0:
+                wanted = np.zeros(level.drift.shape, np.bool_)
+                _around(moved, wanted)
+                reduce_into(self._images[n], self.left, n, wanted)
+            z = level.z.reshape(-1, level.z.shape[2])
+            project_cells(self._images[n], moved, self._basis, z)
+            level.drift.reshape(-1)[moved] = 0
+        if len(scored):
+            level.score(scored)
+            level.unscored.reshape(-1)[scored] = 0
+
+    def subtract(self, n: int, cells: IntArray, gains: FloatArray, *, known: bool) -> None:
+        """Take tokens out of the pixels.
+
+        Parameters
+        ----------
+        n : int
+            Their level.
+        cells : ndarray of int64, shape (T, 3)
+            Row, column and code.
+        gains : ndarray of float32, shape (T,)
+            With their signs.
+        known : bool
+            Whether the latents of the level lack them already.
+        """
+        rows, columns, codes = (np.ascontiguousarray(column) for column in cells.T)
+        book = self.levels[n].book
+        draw(self.left, rows, columns, codes, -gains, book.patches, n)
+        sizes = np.abs(gains)
+        for m, level in enumerate(self.levels):
+            bounds = book.reach[codes, m] * sizes
+            if m == n and known:
+                _mark_border(level.drift, rows, columns, bounds)
+                bounds = sizes * (book.edges[codes] + (_UNMEASURED if n >= MEASURED else 0))
+            _mark(level.drift, rows, columns, bounds.astype(np.float32), n, m)
+
+
+@compiled
+def _around(cells: IntArray, out: NDArray[np.bool_]) -> None:
+    """Mark what patches of cells cover, in cells."""
+    h, w = out.shape
+    for k in range(cells.shape[0]):
+        y, x = cells[k] // w, cells[k] % w
+        for a in range(max(y - 2, 0), min(y + 3, h)):
+            for b in range(max(x - 2, 0), min(x + 3, w)):
+                out[a, b] = True
+
+
+@compiled_in_any_order
+def _score(
+    z: FloatArray,
+    cells: IntArray,
+    first: FloatArray,
+    first_far: FloatArray,
+    first_near: FloatArray,
+    together: int,
+    strength: FloatArray,
+    far: FloatArray,
+    near: FloatArray,
+) -> None:
+    rows = np.empty((together, first.shape[0]), np.float32)
+    products = np.empty((together, first.shape[1]), np.float32)
+    for start in range(0, cells.shape[0], together):
+        count = min(together, cells.shape[0] - start)
+        for k in range(count):
+            rows[k] = z[cells[start + k]]
+        np.dot(rows[:count], first, products[:count])
+        for k in range(count):
+            own, away, close = np.float32(0), np.float32(0), np.float32(0)
+            for c in range(first.shape[1]):
+                size = abs(products[k, c])
+                own = max(own, size)
+                away = max(away, size * first_far[c])
+                close = max(close, size * first_near[c])
+            cell = cells[start + k]
+            strength[cell], far[cell], near[cell] = own, away, close
+
+
+@compiled
+def _mark(
+    drift: FloatArray, rows: IntArray, columns: IntArray, bounds: FloatArray, level: int, other: int
+) -> None:
+    """Add bounds to cells of a level that overlap with patches of another one."""
+    h, w = drift.shape
+    size, own = 1 << level, 1 << other
+    margin = size // 2 + own // 2
+    reach = 16 * size + 2 * margin
+    for t in range(rows.shape[0]):
+        top, left = (4 * rows[t] - 6) * size - margin, (4 * columns[t] - 6) * size - margin
+        # a cell c draws from (4 c - 6) * own to (4 c + 10) * own
+        y0, x0 = (top // own - 10) // 4 + 1, (left // own - 10) // 4 + 1
+        y1, x1 = ((top + reach) // own + 6) // 4 + 1, ((left + reach) // own + 6) // 4 + 1
+        for y in range(max(y0, 0), min(y1, h)):
+            for x in range(max(x0, 0), min(x1, w)):
+                drift[y, x] += bounds[t]
+
+
+@compiled
+def _mark_border(drift: FloatArray, rows: IntArray, columns: IntArray, bounds: FloatArray) -> None:
+    """Add bounds around patches that reach over the border, where overlaps do not hold."""
+    h, w = drift.shape
+    for t in range(rows.shape[0]):
+        y, x = rows[t], columns[t]
+        if 2 <= y < h - 3 and 2 <= x < w - 3:
+            continue
+        for a in range(max(y - 3, 0), min(y + 4, h)):
+            for b in range(max(x - 3, 0), min(x + 4, w)):
+                drift[a, b] += bounds[t]

@@ -1,0 +1,110 @@
+"""Latents that are made again only where they may have moved: bounds hold, nothing is missed."""
+
+import numpy as np
+import pytest
+
+from astro_vq.entropy.threads import in_threads
+from astro_vq.models.sparse_atoms import BETAS, LEVELS, PATCH, StarShape, normalize
+from astro_vq.models.sparse_books import REACH, BookMaker
+from astro_vq.models.sparse_encoder import Pursuit
+from astro_vq.models.sparse_latents import Residual
+from astro_vq.models.sparse_pursuit import Criterion
+from astro_vq.models.sparse_scales import draw, project
+
+STAR = StarShape(21, 0, 0, len(BETAS) - 1)
+WHITE = np.ones((1, 1))
+
+
+@pytest.fixture(scope="module")
+def maker():
+    rng = np.random.default_rng(5)
+    axis = np.arange(PATCH) - PATCH / 2 + 0.5
+    window = np.exp(-(axis[:, None] ** 2 + axis[None] ** 2) / 2 / 3.5**2)
+    basis = np.linalg.qr((rng.normal(size=(12, PATCH, PATCH)) * window).reshape(12, -1).T)[0].T
+    codes = normalize(rng.normal(size=(24, 12)).astype(np.float32))
+    return BookMaker(np.ascontiguousarray(basis, np.float32), codes)
+
+
+def residual(maker, pixels):
+    books = maker.books(STAR)
+    criteria = [
+        Criterion(
+            *(np.ones(len(v), np.float32) for v in (b.codes, b.codes, b.first, b.first, b.codes))
+        )
+        for b in books
+    ]
+    return Residual(pixels, maker.basis, books, criteria)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 4])
+def test_no_cell_of_any_level_sees_more_of_a_code_than_its_bound(maker, level):
+    book = maker.books(STAR)[level]
+    side = 32 << max(level, LEVELS - 2)
+    middle = side // (8 << level)
+    for code, (dy, dx) in ((0, (0, 0)), (7, (1, 0)), (23, (0, 1)), (24 + 44, (1, 1))):
+        drawn = np.zeros((side, side), np.float32)
+        cell = (np.array([v]) for v in (middle + dy, middle + dx, code))
+        draw(drawn, *cell, np.ones(1, np.float32), book.patches, level)
+        for other in range(LEVELS):
+            sizes = np.linalg.norm(project(drawn, maker.basis, other), axis=-1)
+            assert sizes.max() <= book.reach[code, other] * 1.0001 + 1e-6
+            if other == level:
+                around = np.s_[
+                    middle + dy - REACH : middle + dy + REACH + 1,
+                    middle + dx - REACH : middle + dx + REACH + 1,
+                ]
+                sizes[around] = 0
+                assert sizes.max() <= book.edges[code] + 1e-6
+
+
+def test_what_latents_may_be_off_by_is_a_bound_and_goes_when_asked(maker):
+    rng = np.random.default_rng(1)
+    left = residual(maker, rng.normal(size=(256, 384)).astype(np.float32))
+    for n in range(LEVELS):
+        left.refresh(n, 0.0)
+    for n, cells in ((0, [[5, 9, 3], [31, 40, 70]]), (2, [[0, 3, 1]]), (4, [[1, 2, 8]])):
+        gains = rng.uniform(5, 50, len(cells)).astype(np.float32)
+        left.subtract(n, np.array(cells), gains, known=False)
+    for n, level in enumerate(left.levels):
+        true = project(left.left, maker.basis, n)
+        off = np.linalg.norm(true - level.z, axis=-1)
+        assert (off <= level.drift * 1.0001 + 1e-3).all()
+        assert off.max() > 1
+        kept = (level.drift > 0) & (level.drift <= 2)
+        before = level.z[kept]
+        left.refresh(n, 2.0)
+        np.testing.assert_array_equal(level.z[kept], before)
+        assert np.linalg.norm(true - level.z, axis=-1).max() <= 2.0
+        left.refresh(n, 0.0)
+        np.testing.assert_allclose(level.z, true, atol=1e-3)
+        strength = np.abs(true @ level.book.first.T).max(-1)
+        np.testing.assert_allclose(level.strength, strength, atol=2e-3)
+
+
+def field():
+    rng = np.random.default_rng(2)
+    pixels = rng.normal(size=(400, 520)).astype(np.float32)
+    yy, xx = np.mgrid[:400, :520]
+    for y, x, flux in zip(
+        rng.uniform(0, 400, 60), rng.uniform(0, 520, 60), 10 ** rng.uniform(1, 3, 60), strict=True
+    ):
+        pixels += (flux * np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / 2 / 1.2**2)).astype(np.float32)
+    return pixels
+
+
+def test_the_number_of_threads_changes_no_token(maker, monkeypatch):
+    pixels, results = field(), []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        pursuit = Pursuit(pixels, maker, STAR, WHITE, tokens=12)
+        pursuit.run(5.0)
+        results.append(pursuit.tokens())
+    assert len(results[0].rows) > 60
+    for other in results[1:]:
+        np.testing.assert_array_equal(other.rows, results[0].rows)
+        np.testing.assert_array_equal(other.limits, results[0].limits)
+
+
+def test_threads_keep_the_order(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert in_threads(lambda v: v * v, range(7)) == [v * v for v in range(7)]
