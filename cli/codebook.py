@@ -1,13 +1,15 @@
 """``astro-vq codebook``: what the codes of a model draw, and how they are used."""
 
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from astro_vq.io.atomic import refuse_existing
+
 from .console import Column, Console, Table, format_number
+from .cutout_options import CutoutOptions, cutout_options
 from .options import option, pass_console, verbosity_options
 
 if TYPE_CHECKING:
@@ -17,34 +19,15 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Without --data the codes are drawn, but their use cannot be counted.")
 @click.argument("model")
-@click.option(
-    "--data",
-    multiple=True,
-    metavar="PATH",
-    help="Folder of FITS files, or HDF5 file (FILE or FILE::DATASET), to count the use of codes "
-    "on; repeatable.",
+@cutout_options(
+    cutouts=1024,
+    help_of_data="Folder of FITS files, or HDF5 file (FILE or FILE::DATASET), to count the use of "
+    "codes on",
 )
 @click.option(
     "--image",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="FITS image to map the codes over (default: one of the cutouts).",
-)
-@click.option(
-    "--bands", multiple=True, metavar="NAME", help="Bands to stack as channels, as in training."
-)
-@click.option(
-    "--cutout-size",
-    type=click.IntRange(min=8),
-    default=64,
-    show_default=True,
-    help="Side of the cutouts in pixels.",
-)
-@click.option(
-    "--cutouts",
-    type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    help="Cutouts to use at most, spread over all images.",
 )
 @option(
     "output",
@@ -63,11 +46,8 @@ def codebook(
     console: Console,
     model: str,
     *,
-    data: tuple[str, ...],
+    images: CutoutOptions,
     image: Path | None,
-    bands: tuple[str, ...],
-    cutout_size: int,
-    cutouts: int,
     output: Path,
     device: str,
     seed: int,
@@ -86,8 +66,7 @@ def codebook(
       astro-vq codebook default --data sky/decam --image m31.fits -o codes
     """  # noqa: D301 - click reads the character \b
     page = output / "codebook.html"
-    if page.exists() and not overwrite:
-        raise FileExistsError(f"{page} exists already; use --overwrite to replace it")
+    refuse_existing(page, overwrite=overwrite)
     from astro_vq.checkpoint import load_model
     from astro_vq.codec.windows import choose_device
     from astro_vq.data.cutouts import CutoutIndex
@@ -100,23 +79,21 @@ def codebook(
 
     loaded = load_model(model, device=choose_device(device))
     index = None
-    if data:
-        stacks = [item for item in data if _is_hdf5(item)]
-        folders = [item for item in data if not _is_hdf5(item)]
-        index = CutoutIndex.build(folders, stacks, bands=bands)
+    if images.data:
+        index = CutoutIndex.build(images.folders, images.stacks, bands=images.bands)
         console.note(index.report())
     study = study_codebooks(
         loaded,
         index,
-        cutout_size=cutout_size,
-        max_cutouts=cutouts,
+        cutout_size=images.cutout_size,
+        max_cutouts=images.cutouts,
         image=None if image is None else _read_image(image, loaded.model.channels),
         seed=seed,
     )
     about = {
         "name": loaded.name,
         "hash": loaded.hash,
-        "data": f"used on {', '.join(data)}" if data else "no data",
+        "data": f"used on {', '.join(images.data)}" if images.data else "no data",
     }
     run = Path(model)
     history = read_history(run) if run.is_dir() else {}
@@ -132,9 +109,7 @@ def codebook(
     }
     output.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
-        (output / f"{name}.png").write_bytes(buffer.getvalue())
+        (output / f"{name}.png").write_bytes(figure)
     write_hdf5(output / "codebook.h5", study, drift, overwrite=True)
     write_text(output / "codebook.json", json.dumps(document, indent=1) + "\n", overwrite=True)
     write_text(page, text, overwrite=True)
@@ -143,11 +118,6 @@ def codebook(
     else:
         _print_table(console, document)
     console.note(f"wrote {page}")
-
-
-def _is_hdf5(name: str) -> bool:
-    path = name.partition("::")[0]
-    return "::" in name or path.lower().endswith((".h5", ".hdf5", ".hdf"))
 
 
 def _read_image(path: Path, channels: int) -> "NDArray[np.float32]":

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from astro_vq.io.atomic import refuse_existing
+
 from .console import Column, Console, Table, format_number
+from .cutout_options import CutoutOptions, cutout_options
 from .options import option, pass_console, verbosity_options
 
 if TYPE_CHECKING:
     from astro_vq.data.weights import WeightKind
     from astro_vq.metrics.likelihood import Evaluation
-
-HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
 
 
 @click.command(
@@ -22,12 +23,10 @@ HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
     "that training did not see."
 )
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option(
-    "--data",
-    multiple=True,
+@cutout_options(
+    cutouts=512,
+    help_of_data="FITS file, folder of FITS files, or HDF5 file (FILE or FILE::DATASET)",
     required=True,
-    metavar="PATH",
-    help="FITS file, folder of FITS files, or HDF5 file (FILE or FILE::DATASET); repeatable.",
 )
 @click.option(
     "--samples",
@@ -35,9 +34,6 @@ HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
     default=0,
     show_default=True,
     help="Draws of the importance bound of variational models; 0 leaves it out.",
-)
-@click.option(
-    "--bands", multiple=True, metavar="NAME", help="Bands to stack as channels, as in training."
 )
 @click.option(
     "--weights",
@@ -51,20 +47,6 @@ HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
     default="inverse-variance",
     show_default=True,
     help="What weight maps hold, in the unit of the image.",
-)
-@click.option(
-    "--cutout-size",
-    type=click.IntRange(min=8),
-    default=64,
-    show_default=True,
-    help="Side of the cutouts in pixels.",
-)
-@click.option(
-    "--cutouts",
-    type=click.IntRange(min=1),
-    default=512,
-    show_default=True,
-    help="Cutouts to use at most, spread over all images.",
 )
 @click.option(
     "--frames",
@@ -84,13 +66,10 @@ def evaluate(
     console: Console,
     models: tuple[str, ...],
     *,
-    data: tuple[str, ...],
+    images: CutoutOptions,
     samples: int,
-    bands: tuple[str, ...],
     weights: str | None,
     weight_kind: "WeightKind",
-    cutout_size: int,
-    cutouts: int,
     frames: int,
     output: Path | None,
     device: str,
@@ -116,8 +95,7 @@ def evaluate(
     if output is not None:
         if output.suffix not in (".png", ".pdf", ".svg"):
             raise click.BadParameter(f"{output} must end in .png, .pdf or .svg", param_hint="-o")
-        if output.exists() and not overwrite:
-            raise FileExistsError(f"{output} exists already; use --overwrite to replace it")
+        refuse_existing(output, overwrite=overwrite)
     from astro_vq.checkpoint import load_model
     from astro_vq.codec.windows import choose_device
     from astro_vq.data.cutouts import CutoutIndex
@@ -127,14 +105,16 @@ def evaluate(
 
     where = choose_device(device)
     loaded = [load_model(name, device=where) for name in models]
-    stacks = [item for item in data if _is_hdf5(item)]
-    folders = [item for item in data if not _is_hdf5(item)]
     maps = None if weights is None else WeightSource(weights, weight_kind)
-    index = CutoutIndex.build(folders, stacks, bands=bands, weights=maps)
+    index = CutoutIndex.build(images.folders, images.stacks, bands=images.bands, weights=maps)
     console.note(index.report())
-    _check_size(loaded, cutout_size)
+    _check_size(loaded, images.cutout_size)
     prepared = EvaluationData.prepare(
-        index, cutout_size=cutout_size, max_cutouts=cutouts, max_frames=frames, seed=seed
+        index,
+        cutout_size=images.cutout_size,
+        max_cutouts=images.cutouts,
+        max_frames=frames,
+        seed=seed,
     )
     results = []
     pairs = list(zip(models, loaded, strict=True))
@@ -150,10 +130,6 @@ def evaluate(
     if output is not None:
         _write_plot(output, results)
         console.note(f"wrote {output}")
-
-
-def _is_hdf5(name: str) -> bool:
-    return "::" in name or name.lower().endswith(HDF5_ENDINGS)
 
 
 def _check_size(loaded: list[Any], cutout_size: int) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from astro_vq.io.atomic import refuse_existing
+
 from .batch import Done, Job, Outcome, find_inputs, report_outcomes, run_batch
 from .batch_options import BatchOptions, batch_options
 from .console import Column, Console, Table
@@ -256,8 +258,7 @@ def _check_outputs(page: Path, *, overwrite: bool) -> None:
     if not page.parent.is_dir():
         raise FileNotFoundError(f"cannot write {page}: the folder {page.parent} does not exist")
     for path in (page, page.with_suffix(".json"), page.with_suffix(".csv")):
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists already; use --overwrite to replace it")
+        refuse_existing(path, overwrite=overwrite)
 
 
 def _check_folder(folder: Path | None, *, overwrite: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 import astro_vq
+from astro_vq.io.atomic import refuse_existing
 
 from .console import Console, format_number
 from .options import option, pass_console, verbosity_options
@@ -77,8 +78,7 @@ def sample(
       astro-vq sample run -n 16 -o samples.fits
       astro-vq sample default --prior prior/ --size 128 --seed 7 -o samples.fits
     """  # noqa: D301 - click reads the character \b
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} exists already; use --overwrite to replace it")
+    refuse_existing(output, overwrite=overwrite)
     try:
         samples: Samples = astro_vq.sample(
             model,

@@ -5,7 +5,6 @@ a width; together they pick a static table. Pixels of one table are coded as a g
 fitted (weights, scale models) lies in the side information of the HDU.
 """
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,10 +16,11 @@ from astro_vq.codec.planes import RANGE, Indices, Mask
 from astro_vq.codec.predict import predict, round_prediction
 from astro_vq.codec.residues import Residues
 from astro_vq.codec.shared import Shared
-from astro_vq.entropy.coder import StaticModel, SymbolDecoder
-from astro_vq.entropy.local_scale import Selection, local_logs, select_tables, table_of
+from astro_vq.entropy.coder import SymbolDecoder
+from astro_vq.entropy.local_scale import Selection, local_logs, select_tables
 from astro_vq.entropy.plain_bits import FieldReader
-from astro_vq.entropy.tables import bit_widths, frequencies, join_residuals
+from astro_vq.entropy.table_models import group_tables, table_model
+from astro_vq.entropy.tables import bit_widths, join_residuals
 from astro_vq.errors import FormatError
 
 _LIMIT = 2 * RANGE
@@ -56,11 +56,6 @@ def _by_shape(masks: Sequence[Mask]) -> dict[tuple[int, int], list[int]]:
     return groups
 
 
-@functools.lru_cache(maxsize=8192)
-def _model(number: int) -> StaticModel:
-    return StaticModel(frequencies(*table_of(number)))
-
-
 def _select(residues: Residues, phase: Phase, shared: Shared) -> tuple[Integers, Selection]:
     """Return predictions in whole steps and tables of the pixels of a phase."""
     neighbours = residues.neighbours(phase)
@@ -78,16 +73,6 @@ def _fill_base(base: Integers, where: Mask) -> None:
     """Put the median of the coarsest pixels where they are masked."""
     known = base[where]
     base[~where] = np.sort(known)[known.size // 2] if known.size else 0
-
-
-def _groups(numbers: Integers) -> tuple[npt.NDArray[np.intp], list[tuple[int, int, int]]]:
-    """Return an order that sorts table numbers, and (number, start, stop) of each group."""
-    order = np.argsort(numbers.astype(np.uint16), kind="stable")
-    ordered = numbers[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    stops = np.append(starts[1:], ordered.size)
-    groups = zip(ordered[starts].tolist(), starts.tolist(), stops.tolist(), strict=True)
-    return order, list(groups)
 
 
 def _decode_stack(
@@ -115,10 +100,10 @@ def _decode_stack(
         bits = np.zeros(guess.shape, np.int64)
         for i in tiles:
             where = open_pixels[i]
-            order, groups = _groups(chosen.table[i][where])
+            order, groups = group_tables(chosen.table[i][where])
             ordered = np.empty(order.size, np.int64)
             for number, start, stop in groups:
-                ordered[start:stop] = decoders[i].decode(stop - start, _model(number))
+                ordered[start:stop] = decoders[i].decode(stop - start, table_model(number))
             flat = np.empty(order.size, np.int64)
             flat[order] = ordered
             symbols[i][where] = flat

@@ -97,7 +97,8 @@ class TokenChoice(NamedTuple):
             raise ValueError(f"quality must be at least 1 (sigma) and finite, got {quality}")
         if bits_per_pixel is not None and not 0 < bits_per_pixel < float("inf"):
             raise ValueError(f"bits_per_pixel must be above 0 and finite, got {bits_per_pixel}")
-        return cls(quality, bits_per_pixel)
+        # as a float: compiled code would be made anew for a whole number
+        return cls(None if quality is None else float(quality), bits_per_pixel)
 
 
 class Request(NamedTuple):

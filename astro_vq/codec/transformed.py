@@ -20,10 +20,11 @@ from astro_vq.codec.haar import Level, count_units, detail_of, join_level, split
 from astro_vq.codec.numbers import pack_integers, unpack_integers
 from astro_vq.codec.planes import Indices, Mask, Plane, middle
 from astro_vq.codec.shared import Shared
-from astro_vq.entropy.coder import StaticModel, SymbolDecoder, SymbolEncoder
-from astro_vq.entropy.local_scale import Selection, table_of
+from astro_vq.entropy.coder import SymbolDecoder, SymbolEncoder
+from astro_vq.entropy.local_scale import Selection
 from astro_vq.entropy.plain_bits import FieldReader, pack_fields
-from astro_vq.entropy.tables import bit_widths, frequencies, join_residuals, split_residuals
+from astro_vq.entropy.table_models import group_tables, table_model
+from astro_vq.entropy.tables import bit_widths, join_residuals, split_residuals
 from astro_vq.errors import FormatError
 
 _SMALLEST = 16  # pixels on a side of a plane that is worth splitting
@@ -88,11 +89,6 @@ def fit_transform(planes: Sequence[Plane]) -> bytes:
 @functools.lru_cache(maxsize=4)
 def _read_bands(data: bytes) -> Bands:
     return Bands.read(data)
-
-
-@functools.lru_cache(maxsize=8192)
-def _model(number: int) -> StaticModel:
-    return StaticModel(frequencies(*table_of(number)))
 
 
 def _split(plane: Plane) -> tuple[int, list[_Split], Integers] | None:
@@ -209,35 +205,25 @@ def _put(
     offsets = np.where(chosen.flipped, -residuals, residuals)
     symbols, bits, widths = split_residuals(offsets >> chosen.shift, chosen.far)
     low = offsets & (np.left_shift(1, chosen.shift) - 1)
-    order, groups = _groups(chosen.table.ravel())
+    order, groups = group_tables(chosen.table.ravel())
     ordered = symbols.ravel().astype(np.int32)[order]
     for number, start, stop in groups:
-        encoder.encode(ordered[start:stop], _model(number))
+        encoder.encode(ordered[start:stop], table_model(number))
     return (bits << chosen.shift | low).ravel(), (widths + chosen.shift).ravel()
 
 
 def _take(decoder: SymbolDecoder, fields: FieldReader, chosen: Selection) -> Integers:
     """Undo `_put`."""
-    order, groups = _groups(chosen.table.ravel())
+    order, groups = group_tables(chosen.table.ravel())
     flat = np.empty(order.size, np.int64)
     for number, start, stop in groups:
-        flat[order[start:stop]] = decoder.decode(stop - start, _model(number))
+        flat[order[start:stop]] = decoder.decode(stop - start, table_model(number))
     symbols = flat.reshape(chosen.table.shape)
     widths = bit_widths(symbols, chosen.far) + chosen.shift
     bits = fields.read(widths.ravel()).reshape(symbols.shape)
     high = join_residuals(symbols, chosen.far, bits >> chosen.shift)
     offsets = (high << chosen.shift) + (bits & (np.left_shift(1, chosen.shift) - 1))
     return np.asarray(np.where(chosen.flipped, -offsets, offsets))
-
-
-def _groups(numbers: Integers) -> tuple[npt.NDArray[np.intp], list[tuple[int, int, int]]]:
-    """Return an order that sorts table numbers, and (number, start, stop) of each group."""
-    order = np.argsort(numbers.astype(np.uint16), kind="stable")
-    ordered = numbers[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    stops = np.append(starts[1:], ordered.size)
-    groups = zip(ordered[starts].tolist(), starts.tolist(), stops.tolist(), strict=True)
-    return order, list(groups)
 
 
 def _pack_strays(split: _Split) -> bytes:

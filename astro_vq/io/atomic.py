@@ -71,6 +71,18 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
                 Path(entry.path).unlink(missing_ok=True)
 
 
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a file, early, before work is done that would be lost.
+
+    Raises
+    ------
+    FileExistsError
+        It is there and must not be replaced.
+    """
+    if path.exists() and not overwrite:
+        raise _exists(path)
+
+
 def _prefix(target: Path) -> str:
     """Return how the temporary names of a file begin."""
     return f".{target.name[:200]}."
@@ -83,8 +95,7 @@ def _check_target(target: Path, shown: Path, *, overwrite: bool) -> None:
         return
     if not target.is_file():
         raise FileExistsError(f"cannot write {shown}: it exists and is no regular file")
-    if not overwrite:
-        raise _exists(shown)
+    refuse_existing(shown, overwrite=overwrite)
 
 
 def _exists(shown: Path) -> FileExistsError:

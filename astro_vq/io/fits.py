@@ -10,7 +10,6 @@ FITS Standard 4.0 (IAU FITS Working Group 2018), section 3.
 """
 
 import os
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from astro_vq.errors import FormatError
@@ -74,12 +73,7 @@ class FitsFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

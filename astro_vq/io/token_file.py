@@ -19,7 +19,6 @@ With maps of one size, ``tokens[:].reshape(-1, K, h, w)`` is all of them.
 
 import os
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
 import h5py
@@ -131,12 +130,7 @@ class TokenWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -253,12 +247,7 @@ class TokenFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __len__(self) -> int:

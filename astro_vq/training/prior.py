@@ -15,6 +15,7 @@ from astro_vq.checkpoint import LoadedModel
 from astro_vq.config import DataConfig, PriorConfig, TrainingConfig
 from astro_vq.data.datasets import Batch
 from astro_vq.errors import ConfigError, ModelMismatchError
+from astro_vq.io.atomic import refuse_existing
 from astro_vq.metrics.token_rate import TokenMap, TokenRate, measure_token_rate
 from astro_vq.priors import TokenPrior, build_prior, save_prior
 from astro_vq.priors.storage import PRIOR_FILE
@@ -125,8 +126,7 @@ def train_prior(
         raise ConfigError("a prior is trained in one process; start it without torchrun")
     tell = progress or _ignore
     path = Path(output) / PRIOR_FILE
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; use --overwrite to replace it")
+    refuse_existing(path, overwrite=overwrite)
     options = training or TrainingConfig(**DEFAULTS)  # type: ignore[arg-type]
     if options.steps is None and options.time_budget is None:
         raise ValueError("a prior needs an end of its training: give steps or time_budget")

@@ -33,14 +33,17 @@ DEFAULT_SKY = Path(__file__).resolve().parents[3] / "shared" / "sky"
 BROKEN, UNREADABLE = "broken.fits", "unreadable.fits"
 
 
-def make_files(folder: Path, count: int, sky: Path, *, side: int = 63) -> list[Path]:
+def make_files(
+    folder: Path, count: int, sky: Path, *, side: int = 63, largest: int | None = None
+) -> list[Path]:
     """Write ``count`` files of at most ``side`` pixels a side, two of which are no good.
 
-    One is cut off in the middle of its pixels; reading the other is an error of the system.
+    One is cut off in the middle of its pixels; reading the other is an error of the system. Frames
+    of more than ``largest`` bytes are left out.
     """
     folder.mkdir(parents=True)
     names = []
-    for number, pixels in zip(range(count - 2), _pixels(sky), strict=False):
+    for number, pixels in zip(range(count - 2), _pixels(sky, largest), strict=False):
         path = folder / f"n{number // 100:02d}" / f"cutout{number:04d}.fits"
         path.parent.mkdir(exist_ok=True)
         hdu = fits.PrimaryHDU(pixels[:side, :side])
@@ -58,9 +61,9 @@ def make_files(folder: Path, count: int, sky: Path, *, side: int = 63) -> list[P
     return [*names, broken, unreadable]
 
 
-def _pixels(sky: Path) -> Iterator[np.ndarray]:
+def _pixels(sky: Path, largest: int | None) -> Iterator[np.ndarray]:
     """Yield ZTF cutouts and crops of frames, in turn."""
-    crops = _crops(sky / "eval")
+    crops = _crops(sky / "eval", largest)
     for path in sorted(sky.glob("*/ztf/*.h5")):
         with h5py.File(path) as file:
             for kind in ("science", "reference", "difference"):
@@ -71,9 +74,11 @@ def _pixels(sky: Path) -> Iterator[np.ndarray]:
     yield from crops
 
 
-def _crops(folder: Path, side: int = 63) -> Iterator[np.ndarray]:
+def _crops(folder: Path, largest: int | None, side: int = 63) -> Iterator[np.ndarray]:
     """Yield pieces of every frame, one of each, then another of each."""
-    paths = find_images(folder)
+    paths = [
+        path for path in find_images(folder) if largest is None or path.stat().st_size <= largest
+    ]
     for part in range(1, 100):
         for path in paths:
             plane = next(iter_planes(path))

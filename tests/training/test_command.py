@@ -30,7 +30,7 @@ def command(*arguments):
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_model_and_the_command_that_continues(images, tmp_path):
+def test_ctrl_c_leaves_a_model_and_the_command_that_continues(images, tmp_path, brief):
     run = tmp_path / "run"
     small = [part for pair in SMALL.items() for part in pair]
     arguments = ["--fits-dir", images, "-o", run, "--steps", 10**6, "--workers", 1, *small]

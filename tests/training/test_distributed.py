@@ -2,12 +2,15 @@
 
 import csv
 import json
+import os
+import socket
 import subprocess
 import sys
 from itertools import islice
 
 import pytest
 import torch
+from astro_vq.cli.main import main
 from matplotlib.figure import Figure
 
 from astro_vq.checkpoint import load_model
@@ -15,7 +18,7 @@ from astro_vq.collective import gather_rows, process_count, sum_over_processes, 
 from astro_vq.config import RunConfig
 from astro_vq.errors import ConfigError
 from astro_vq.training.batches import BatchOrder
-from astro_vq.training.distributed import check_distributed
+from astro_vq.training.distributed import check_distributed, join_processes
 from astro_vq.training.launch import Launch
 from astro_vq.training.loop import train
 from astro_vq.training.settings import change_options
@@ -27,26 +30,17 @@ RUNS = {
     "gradient": {"quantizer": "vector", "codes": 16, "reconstruction": "data-variance"},
 }
 
-SCRIPT = """
-import json, sys
-from matplotlib.figure import Figure
-from astro_vq.cli.main import main
-from astro_vq.training import outputs
-from astro_vq.training.distributed import join_processes
-from astro_vq.training.loop import train
 
-for name in ("draw_curves", "draw_reconstructions", "draw_usage"):
-    setattr(outputs, name, lambda *_, **__: Figure())
-first, second, folder = json.loads(sys.argv[1])
-flags = []
-for name, value in first.items():
-    for item in value if isinstance(value, list) else [value]:
-        flags += [f"--{name.replace('_', '-')}", str(item)]
-with join_processes("cpu"):  # both runs use this group, as they would one of the user
-    main(["train", "-o", f"{folder}/residual", *flags, "--json"], standalone_mode=False)
-    result = train(second, f"{folder}/gradient")
+def train_together(first, second, folder):
+    """Train two models, one by the command, as a process of those that the environment tells of."""
+    flags = []
+    for name, value in first.items():
+        for item in value if isinstance(value, list) else [value]:
+            flags += [f"--{name.replace('_', '-')}", str(item)]
+    with join_processes("cpu"):  # both runs use this group, as they would one of the user
+        main(["train", "-o", f"{folder}/residual", *flags, "--json"], standalone_mode=False)
+        result = train(second, f"{folder}/gradient")
     assert result.step == second["steps"]
-"""
 
 
 def test_parts_of_batches_make_up_the_batches():
@@ -103,24 +97,35 @@ def read_losses(run):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(options, tmp_path, monkeypatch):
+def test_two_processes_train_as_one(options, tmp_path, monkeypatch, capsys):
     for name in ("draw_curves", "draw_reconstructions", "draw_usage"):
         monkeypatch.setattr(f"astro_vq.training.outputs.{name}", lambda *_, **__: Figure())
     common = options | {"batch_size": 8, "steps": 16, "learning_rate": 1e-3}
     first, second = (common | RUNS[name] for name in ("residual", "gradient"))
     alone, together = tmp_path / "alone", tmp_path / "together"
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    text = json.dumps([first, second, str(together)])
-    done = subprocess.run(
-        [sys.executable, "-m", *launch, str(script), text],
-        capture_output=True,
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    with subprocess.Popen(
+        [sys.executable, __file__, json.dumps([first, second, str(together)])],
+        env=os.environ | place | {"RANK": "1", "LOCAL_RANK": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["steps"] == 16  # said once
+    ) as other:
+        assert other.stdout.readline() == "ready\n", other.stderr.read()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        for name, value in (place | {"RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": port}).items():
+            monkeypatch.setenv(name, value)
+        other.stdin.write(f"{port}\n")
+        other.stdin.flush()
+        train_together(first, second, together)
+        output, errors = other.communicate(timeout=60)
+    assert other.returncode == 0, errors
+    assert json.loads(capsys.readouterr().out)["steps"] == 16
+    assert output == ""  # the first process alone says what came of it
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name)
     for name, asked in (("residual", first), ("gradient", second)):
         train(asked, alone / name)
         one, two = read_losses(alone / name), read_losses(together / name)
@@ -133,3 +138,10 @@ def test_two_processes_train_as_one(options, tmp_path, monkeypatch):
         model = load_model(together / name).model.state_dict()
         for key, value in load_model(alone / name).model.state_dict().items():
             torch.testing.assert_close(model[key], value, rtol=1e-2, atol=2e-3)
+
+
+if __name__ == "__main__":  # the second process
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    os.environ["MASTER_PORT"] = input()
+    train_together(*json.loads(sys.argv[1]))

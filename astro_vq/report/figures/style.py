@@ -17,8 +17,8 @@ LINES = ("-", "--", "-.", ":")
 _BAD = "#C8B560"
 
 
-def to_data_uri(figure: Figure, *, dpi: int = 110, photograph: bool = False) -> str:
-    """Return a figure as a data URI, to be put inline.
+def to_image(figure: Figure, *, dpi: int = 110, photograph: bool = False) -> bytes:
+    """Return a figure as a PNG file.
 
     Parameters
     ----------
@@ -38,8 +38,17 @@ def to_data_uri(figure: Figure, *, dpi: int = 110, photograph: bool = False) -> 
         image.save(buffer, "WEBP", quality=90, method=2)
     else:
         image.save(buffer, "PNG")
-    kind = "webp" if photograph else "png"
-    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def to_data_uri(figure: Figure, *, photograph: bool = False) -> str:
+    """Return a figure as a data URI, to be put inline; for `photograph` see `to_image`."""
+    return data_uri(to_image(figure, photograph=photograph), "webp" if photograph else "png")
+
+
+def data_uri(image: bytes, kind: str) -> str:
+    """Return an image file of a kind ('png', 'webp') as a data URI."""
+    return f"data:image/{kind};base64," + base64.b64encode(image).decode()
 
 
 def colour_map(name: str, bad: str = _BAD) -> Colormap:

@@ -16,7 +16,7 @@ from astro_vq.report.figures.codebook import (
     draw_map,
     draw_projection,
 )
-from astro_vq.report.figures.style import to_data_uri
+from astro_vq.report.figures.style import data_uri, to_image
 from astro_vq.report.html import number_cell, text_cell
 
 
@@ -25,8 +25,8 @@ def render_codebook(
     about: Mapping[str, str],
     history: Mapping[str, Sequence[float]],
     drift: Sequence[Drift] = (),
-) -> tuple[str, dict[str, Figure]]:
-    """Return the page of a model's codebooks, and its figures by name.
+) -> tuple[str, dict[str, bytes]]:
+    """Return the page of a model's codebooks, and its figures by name, as PNG files.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def render_codebook(
     drift : sequence of Drift
         How the codes of each level moved; may be empty.
     """
-    drawn: dict[str, Figure] = {}
+    drawn: dict[str, bytes] = {}
     body = list(_parts(study, about, history, drift, drawn))
     return html.render_page(f"astro-vq codebook: {about['name']}", body), drawn
 
@@ -49,7 +49,7 @@ def _parts(
     about: Mapping[str, str],
     history: Mapping[str, Sequence[float]],
     drift: Sequence[Drift],
-    drawn: dict[str, Figure],
+    drawn: dict[str, bytes],
 ) -> Iterator[str]:
     yield html.heading(f"Codebook of {about['name']}", 1)
     yield html.paragraph(f"model hash {about['hash'][:16]} \u00b7 {about['data']}", "lead")
@@ -121,7 +121,7 @@ def _level_table(study: CodebookStudy) -> str:
 
 
 def _level_parts(
-    level: LevelStudy, suffix: str, drawn: dict[str, Figure], *, stride: int, first: bool
+    level: LevelStudy, suffix: str, drawn: dict[str, bytes], *, stride: int, first: bool
 ) -> Iterator[str]:
     size = 3 if first else 4
     yield html.heading("What each code draws", size)
@@ -165,6 +165,6 @@ def _level_parts(
         yield html.folded("All codes", html.table(titles, rows[:4096]))
 
 
-def _figure(drawn: dict[str, Figure], name: str, figure: Figure, alt: str, caption: str) -> str:
-    drawn[name] = figure
-    return html.picture(to_data_uri(figure), alt, caption)
+def _figure(drawn: dict[str, bytes], name: str, figure: Figure, alt: str, caption: str) -> str:
+    drawn[name] = to_image(figure)
+    return html.picture(data_uri(drawn[name], "png"), alt, caption)
