@@ -9,11 +9,11 @@ known without that: the pursuit subtracts it, and only the scores of such cells 
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.entropy.compiled import compiled, compiled_in_any_order
+from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import LEVELS, STRIDE, FloatArray
 from astro_vq.models.sparse_books import MEASURED, Book
-from astro_vq.models.sparse_pursuit import Criterion
+from astro_vq.models.sparse_pursuit import Criterion, look, weigh
 from astro_vq.models.sparse_scales import (
     at_once,
     draw,
@@ -44,6 +44,8 @@ class Level:
         How far latents may be from what is left.
     unscored : ndarray of float32, shape (h, w)
         How far latents may have moved since they were looked at.
+    hopeless : ndarray of float32, shape (2, h, w)
+        See `astro_vq.models.sparse_pursuit.pursue`.
     """
 
     def __init__(
@@ -51,17 +53,17 @@ class Level:
     ) -> None:
         self.book, self.criterion = book, criterion
         self.columns = np.ascontiguousarray(book.codes.T)
-        self.first_columns = np.ascontiguousarray(book.first.T)
         self.z = np.zeros((*size, len(basis)), np.float32)
         self.strength = np.zeros(size, np.float32)
         self.far, self.near = np.zeros(size, np.float32), np.zeros(size, np.float32)
         self.drift = np.full(size, np.inf, np.float32)
         self.unscored = np.zeros(size, np.float32)
+        self.hopeless = np.full((2, *size), np.inf, np.float32)
 
     def score(self, cells: IntArray) -> None:
         """Look at cells, numbered row by row."""
         z = self.z.reshape(-1, self.z.shape[2])
-        first, criterion = self.first_columns, self.criterion
+        first, criterion = self.book.first, self.criterion
         scores = [a.reshape(-1) for a in (self.strength, self.far, self.near)]
         together = at_once(*first.shape)
 
@@ -129,6 +131,7 @@ class Residual:
         if len(scored):
             level.score(scored)
             level.unscored.reshape(-1)[scored] = 0
+            level.hopeless.reshape(2, -1)[:, scored] = np.inf
 
     def subtract(self, n: int, cells: IntArray, gains: FloatArray, *, known: bool) -> None:
         """Take tokens out of the pixels.
@@ -167,7 +170,7 @@ def _around(cells: IntArray, out: NDArray[np.bool_]) -> None:
                 out[a, b] = True
 
 
-@compiled_in_any_order
+@compiled
 def _score(
     z: FloatArray,
     cells: IntArray,
@@ -179,22 +182,15 @@ def _score(
     far: FloatArray,
     near: FloatArray,
 ) -> None:
-    rows = np.empty((together, first.shape[0]), np.float32)
-    products = np.empty((together, first.shape[1]), np.float32)
+    room = np.empty(first.shape[0] * together, np.float32)
+    even, best = np.ones(first.shape[0], np.float32), np.empty(together, np.float32)
     for start in range(0, cells.shape[0], together):
-        count = min(together, cells.shape[0] - start)
-        for k in range(count):
-            rows[k] = z[cells[start + k]]
-        np.dot(rows[:count], first, products[:count])
-        for k in range(count):
-            own, away, close = np.float32(0), np.float32(0), np.float32(0)
-            for c in range(first.shape[1]):
-                size = abs(products[k, c])
-                own = max(own, size)
-                away = max(away, size * first_far[c])
-                close = max(close, size * first_near[c])
-            cell = cells[start + k]
-            strength[cell], far[cell], near[cell] = own, away, close
+        part = cells[start : start + together]
+        products = look(z, part, first, room)
+        for weights, out in ((even, strength), (first_far, far), (first_near, near)):
+            weigh(products, weights, part.shape[0], best)
+            for k in range(part.shape[0]):
+                out[part[k]] = best[k]
 
 
 @compiled

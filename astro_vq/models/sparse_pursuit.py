@@ -59,36 +59,67 @@ def _nearest(size: float, values: FloatArray) -> int:
 
 
 @compiled_in_any_order
-def _best(products: FloatArray, weights: FloatArray) -> float:
-    """Return the largest weighted gain among products with the codes of the first look."""
-    best = np.float32(0.0)
-    for k in range(weights.shape[0]):
-        best = max(best, abs(products[k] * weights[k]))
-    return float(best)
+def largest(values: FloatArray, number: int) -> float:
+    """Return the largest of a few values, which are overwritten: halved until one is left."""
+    while number > 1:
+        half = (number + 1) // 2
+        for k in range(number - half):
+            values[k] = values[k] if values[k] > values[k + half] else values[k + half]
+        number = half
+    return float(values[0])
 
 
 @compiled_in_any_order
 def _choose(
-    products: FloatArray, weights: FloatArray, cost: FloatArray, factor: float, worth: FloatArray
+    products: FloatArray,
+    weights: FloatArray,
+    cost: FloatArray,
+    factor: float,
+    worth: FloatArray,
+    spare: FloatArray,
 ) -> tuple[int, float]:
     """Return the code most worth its bits given products with all, and what is to exceed 1."""
-    scale, best = np.float32(factor), np.float32(-1e30)
+    scale = np.float32(factor)
     for k in range(cost.shape[0]):
         v = products[k] * weights[k] * scale
-        worth[k] = v * v - cost[k]
+        worth[k] = spare[k] = v * v - cost[k]
+    best = np.float32(largest(spare, cost.shape[0]))
     for k in range(cost.shape[0]):
-        best = max(best, worth[k])
-    for k in range(cost.shape[0]):
-        if worth[k] == best:
+        if worth[k] >= best:
             return k, float(best)
     return 0, -1e30
+
+
+@compiled_in_any_order
+def weigh(products: FloatArray, weights: FloatArray, count: int, best: FloatArray) -> None:
+    """Write the largest weighted size of each column of products (M, count)."""
+    best[:count] = 0
+    for c in range(weights.shape[0]):
+        row, weight = products[c], weights[c]
+        for k in range(count):
+            size = abs(row[k]) * weight
+            best[k] = size if size > best[k] else best[k]
+
+
+@compiled
+def look(z: FloatArray, cells: IntArray, first: FloatArray, products: FloatArray) -> FloatArray:
+    """Return products (M, n) of the latents (N, D) of cells with the codes (M, D) of a first look.
+
+    `products` is room for them, of at least M n values.
+    """
+    count = cells.shape[0]
+    rows = np.empty((count, z.shape[1]), np.float32)
+    for k in range(count):
+        rows[k] = z[cells[k]]
+    out = products[: first.shape[0] * count].reshape(first.shape[0], count)
+    np.dot(first, rows.T, out)
+    return out
 
 
 @compiled
 def _look_again(
     z: FloatArray,
     cells: IntArray,
-    number: int,
     first: FloatArray,
     first_far: FloatArray,
     first_near: FloatArray,
@@ -98,21 +129,19 @@ def _look_again(
     score: FloatArray,
 ) -> None:
     """Write the scores of some cells."""
-    w, dim = z.shape[1], z.shape[2]
-    together = max(_ALONE // (dim * first.shape[1]), 1)
-    rows = np.empty((together, dim), np.float32)
-    products = np.empty((together, first.shape[1]), np.float32)
-    for start in range(0, number, together):
-        count = min(together, number - start)
-        for k in range(count):
-            cell = cells[start + k]
-            rows[k] = z[cell // w, cell % w]
-        np.dot(rows[:count], first, products[:count])
-        for k in range(count):
-            i, j = cells[start + k] // w, cells[start + k] % w
-            weights = first_near if near[i, j] > 0 else first_far
-            factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
-            score[i, j] = _best(products[k], weights) * factor
+    flat, place, close = z.reshape(-1, z.shape[2]), score.reshape(-1), near.reshape(-1)
+    together = max(_ALONE // first.size, 1)
+    room = np.empty(first.shape[0] * together, np.float32)
+    far_best, near_best = np.empty(together, np.float32), np.empty(together, np.float32)
+    for start in range(0, cells.shape[0], together):
+        part = cells[start : start + together]
+        products = look(flat, part, first, room)
+        weigh(products, first_far, part.shape[0], far_best)
+        weigh(products, first_near, part.shape[0], near_best)
+        for k in range(part.shape[0]):
+            at = close[part[k]]
+            factor = 1 / (threshold * math.sqrt(1 + (share * at) ** 2))
+            place[part[k]] = (near_best[k] if at > 0 else far_best[k]) * factor
 
 
 @compiled
@@ -156,8 +185,9 @@ def pursue(
     allowed: NDArray[np.bool_],
     free: IntArray,
     unscored: FloatArray,
+    hopeless: FloatArray,
     values: FloatArray,
-    look: float,
+    least: float,
     most: int,
 ) -> tuple[IntArray, FloatArray]:
     """Take codes, the most significant first, until none is worth its bits.
@@ -168,9 +198,9 @@ def pursue(
         Products of what is left with the basis; updated in place.
     overlaps, sizes : ndarray of float32, shape (N, 49, D), (N, 49)
         See `astro_vq.models.sparse_books.Book`.
-    codes, first : ndarray of float32, shape (D, N), (D, M)
-        Codes in columns, and a few that stand for all: a full search follows where one of them
-        sees something.
+    codes, first : ndarray of float32, shape (D, N), (M, D)
+        Codes in columns, and a few in rows that stand for all: a full search follows where one of
+        them sees something.
     far, near_weights, first_far, first_near, cost
         See `Criterion`.
     threshold : float
@@ -187,9 +217,12 @@ def pursue(
         How many more codes each cell may take; updated.
     unscored : ndarray of float32, shape (h, w)
         How far latents moved since the first look at most; updated.
+    hopeless : ndarray of float32, shape (2, h, w)
+        Thresholds from which on a full search of each cell found nothing worth its bits, with the
+        weights away from tokens and close to some; infinite where nobody searched; updated.
     values : ndarray of float32
         Of the gains.
-    look : float
+    least : float
         Weighted gain of the first look, in thresholds, above which a full search follows.
     most : int
         Codes taken at most.
@@ -212,28 +245,30 @@ def pursue(
     together = max(_ALONE // (dim * cost.shape[0]), 1)
     rows = np.empty((together, dim), np.float32)
     products = np.empty((together, cost.shape[0]), np.float32)
-    worths = np.empty(cost.shape[0], np.float32)
+    worths, spare = np.empty(cost.shape[0], np.float32), np.empty(cost.shape[0], np.float32)
+    dearest = 0.0
+    for k in range(cost.shape[0]):
+        dearest = max(dearest, float(cost[k]))
     queued, altered = 0, 0
     for i in range(h):
         for j in range(w):
             if not allowed[i, j]:
                 continue
-            if near[i, j] > 0:
-                factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
-                score[i, j] = looked_near[i, j] * factor
-            else:
-                score[i, j] = looked_far[i, j] / threshold
-            if score[i, j] > look:
+            height = threshold * math.sqrt(1 + (share * near[i, j]) ** 2)
+            kind = 1 if near[i, j] > 0 else 0
+            if height < hopeless[kind, i, j]:
+                score[i, j] = (looked_near if kind else looked_far)[i, j] / height
+            if score[i, j] > least:
                 queue[queued] = i * w + j
                 queued += 1
     following = queued
     follow, queue = queue, follow
     while taken < most:
-        _look_again(z, again, altered, first, first_far, first_near, near, threshold, share, score)
+        _look_again(z, again[:altered], first, first_far, first_near, near, threshold, share, score)
         for k in range(altered):
             i, j = again[k] // w, again[k] % w
             changed[i, j] = False
-            if score[i, j] > look and not waiting[i, j]:
+            if score[i, j] > least and not waiting[i, j]:
                 follow[following] = again[k]
                 following += 1
         for k in range(following):
@@ -246,7 +281,7 @@ def pursue(
         for t in range(queued):
             i, j = queue[t] // w, queue[t] % w
             v = score[i, j]
-            if v <= look:
+            if v <= least:
                 continue
             top = True
             for a in range(max(i - 2, 0), min(i + 3, h)):
@@ -276,9 +311,13 @@ def pursue(
                     continue  # looked at again in the next pass
                 factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
                 weights = near_weights if near[i, j] > 0 else far
-                code, worth = _choose(products[k], weights, cost, factor, worths)
+                code, worth = _choose(products[k], weights, cost, factor, worths, spare)
                 gain = float(products[k, code])
                 index = _nearest(abs(gain), values)
+                if worth <= 1:
+                    # at a lower threshold the worth of every code grows by its ratio squared
+                    ratio = max(worth + dearest, 0.0) / (1 + dearest)
+                    hopeless[1 if near[i, j] > 0 else 0, i, j] = math.sqrt(ratio) / factor
                 if worth <= 1 or free[i, j] <= 0 or taken >= most or index == 0:
                     score[i, j] = 0
                     continue
@@ -309,6 +348,7 @@ def pursue(
                         close = abs(a - i) <= 2 and abs(b - j) <= 2
                         size = sizes[code, (a - i + 3) * 7 + b - j + 3] * abs(value)
                         if close or size > 0.3:
+                            hopeless[0, a, b] = hopeless[1, a, b] = np.inf
                             changed[a, b] = True
                             again[altered] = a * w + b
                             altered += 1
