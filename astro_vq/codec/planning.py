@@ -21,6 +21,7 @@ LARGEST_DITHER = 2**32 - 1
 
 _SAMPLED_PIXELS = 2**22
 _SCALING_PIXELS = 2**20
+_TOKEN_PIXELS = 2**18  # enough where nothing is promised in sigma
 _GLANCE_PIXELS = 2**18
 _COARSE_SIGMAS = 3.0
 _ROUNDING = 1 - 2.0**-40
@@ -242,7 +243,10 @@ def plan_image(image: StoredPixels, info: ImageHeader, grid: TileGrid, request: 
         return Plan("lossless", tokens=grid.count > 0)
     if fidelity == "max-error" and not request.max_error.in_sigma:
         return _bounded(info, request.max_error.value, None, request)
-    sigma = measure_noise(image, info, grid)
+    if fidelity == "tokens":
+        sigma = measure_noise(image, info, grid, _TOKEN_PIXELS, most=_TOKEN_PIXELS)
+    else:
+        sigma = measure_noise(image, info, grid)
     if sigma == 0:
         note = "kept lossless: its noise cannot be measured (constant?)"
         return Plan("lossless", note=note, tokens=False)
@@ -276,11 +280,19 @@ def _bounded(info: ImageHeader, bound: float, sigma: float | None, request: Requ
 
 
 def measure_noise(
-    image: StoredPixels, info: ImageHeader, grid: TileGrid, pixels: int = _SAMPLED_PIXELS
+    image: StoredPixels,
+    info: ImageHeader,
+    grid: TileGrid,
+    pixels: int = _SAMPLED_PIXELS,
+    *,
+    most: int = 1_000_000,
 ) -> float:
-    """Return the noise of an image by `pixel_noise` of tiles spread over it; 0 if there is none."""
+    """Return the noise of an image by `pixel_noise` of tiles spread over it; 0 if there is none.
+
+    About `pixels` of them are read, in whole tiles, and `most` of those are looked at.
+    """
     tiles = [info.to_physical(tile) for tile in sample_tiles(image, grid, pixels)]
-    return float(pixel_noise([tile for tile in tiles if tile.size]))
+    return float(pixel_noise([tile for tile in tiles if tile.size], max_samples=most))
 
 
 def is_coarse(image: StoredPixels, info: ImageHeader, grid: TileGrid, plan: Plan) -> bool:

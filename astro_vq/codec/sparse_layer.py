@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_vq.codec.container import TileGrid, pack_scalings
 from astro_vq.codec.image_header import ImageHeader
@@ -13,7 +14,10 @@ from astro_vq.codec.sparse_windows import SparseWindowedModel
 from astro_vq.codec.stored_tokens import in_tokens
 from astro_vq.codec.token_layer import TokenLayerMaker
 from astro_vq.codec.tokens import SPARSE_MAPS
+from astro_vq.data.noise import sky_statistics
+from astro_vq.data.scaling import Scaling
 from astro_vq.entropy.sparse_maps import encode_maps, first_contexts
+from astro_vq.errors import DataError
 from astro_vq.models.sparse_encoder import Tokens, fill_map
 
 USUAL_THRESHOLD, BESIDE_PIXELS = 5.0, 10.0
@@ -24,6 +28,7 @@ _FLOAT_BITS = 16.0  # of a pixel of floats without loss, about
 _HIGHEST, _LOWEST, _RATIO = 400.0, 1.5, 1.4  # thresholds that are tried for a rate
 _HALVINGS = 12
 _BITS = 13.0  # of a token, rather too few
+_SKY_PIXELS = 2**18  # that level and noise are measured on
 
 
 class SparseLayerMaker(TokenLayerMaker):
@@ -146,6 +151,27 @@ class SparseLayerMaker(TokenLayerMaker):
     def _streams(self) -> Iterator[bytes]:
         for number in range(self._grid.count):
             yield self.stream(number)
+
+    def _scaling(self, sample: NDArray[np.float64]) -> Scaling:
+        """Return the scaling of a plane, measured on a part of its pixels."""
+        try:
+            sky = sky_statistics(sample, max_samples=_SKY_PIXELS)
+        except DataError:
+            return Scaling(0.0, 1.0)
+        return Scaling.measure(sample, sky=sky)
+
+    def _mean(self, plane: int, ys: slice, xs: slice) -> NDArray[np.float64]:
+        """Return a rectangle of a plane as its tokens give it."""
+        rows, limits = self._tokens[plane]
+        kept = limits >= self.threshold
+        return self._sparse.draw(
+            Tokens(rows[kept], limits[kept]),
+            self._size,
+            self.scalings[plane],
+            ys,
+            xs,
+            condition=self._conditions[plane],
+        )
 
     def _side(self) -> SparseSide:
         return SparseSide(self._sparse.map_shape, tuple(self._conditions))

@@ -16,11 +16,12 @@ from astro_vq.codec.windows import ReadPixels, ReadTokens, WindowedModel, token_
 from astro_vq.data.noise import autocovariance
 from astro_vq.data.scaling import Scaling
 from astro_vq.entropy.map_shape import MapShape
+from astro_vq.entropy.threads import in_threads
 from astro_vq.errors import DataError, FormatError
 from astro_vq.models.sparse import SparseVQ
 from astro_vq.models.sparse_atoms import BETAS, LEVELS, STAR_CODES, StarShape
 from astro_vq.models.sparse_encoder import Pursuit, Tokens
-from astro_vq.models.sparse_stars import fit_star
+from astro_vq.models.sparse_stars import bright_sources, shape_of
 
 _BLOCK = 1024  # tokens on a side
 _WINDOW = 512  # tokens on a side of what is decoded at once
@@ -28,6 +29,12 @@ _UNIT = 2 ** (LEVELS - 1)  # tokens of a cell of the coarsest level
 _MEASURED_SIDE = 512
 _LAG = 8
 _MEASURED_TOKENS = 512
+_STAR_SIDES = (1024, 2048)  # where stars are looked for; more where there are few
+_STARS_ENOUGH = 100
+_STRIP = 512  # rows that are read at once
+_BRIGHTEST = 1e15  # sigma, whose squares are still numbers
+
+_Window = tuple[slice, slice, slice, slice]
 
 
 class SparseWindowedModel(WindowedModel):
@@ -56,8 +63,13 @@ class SparseWindowedModel(WindowedModel):
 
     def measure_condition(self, read: ReadPixels, size: tuple[int, int], scaling: Scaling) -> bytes:
         """Return the shape of the stars of a frame, as a file holds it."""
-        y, x = (slice(max(n - 2048, 0) // 2, max(n - 2048, 0) // 2 + min(n, 2048)) for n in size)
-        shape = fit_star(self._linear(read, scaling, y, x), self._sparse.maker.basis)
+        basis = self._sparse.maker.basis
+        for side in _STAR_SIDES:
+            y, x = _middle(size, side)
+            found = bright_sources(self._linear(read, scaling, y, x), basis)
+            if len(found) >= _STARS_ENOUGH or side >= max(size):
+                break
+        shape = shape_of(found, basis)
         return pack_star((shape.width, shape.e1, shape.e2, shape.beta))
 
     @property
@@ -70,7 +82,7 @@ class SparseWindowedModel(WindowedModel):
     ) -> Pursuit:
         """Return what takes the tokens of the middle of a frame."""
         side = _MEASURED_TOKENS * self._sparse.stride
-        ys, xs = (slice(max(n - side, 0) // 2, max(n - side, 0) // 2 + min(n, side)) for n in size)
+        ys, xs = _middle(size, side)
         noise = self._covariance(read, size, scaling)
         pixels = self._linear(read, scaling, ys, xs)
         return self._sparse.pursuit(pixels, star_of(condition), noise)
@@ -137,43 +149,87 @@ class SparseWindowedModel(WindowedModel):
         condition: bytes = b"",
     ) -> NDArray[np.float64]:
         """Return the mean of a rectangle of a frame; see `WindowedModel.decode`."""
-        stride = self._sparse.stride
         star = star_of(condition)
-        scaling = scalings[0]
         out = np.empty((1, ys.stop - ys.start, xs.stop - xs.start))
+        for window in self._windows(size, ys, xs):
+            frame = self._sparse.decode_frame(read(*window[2:]), star)
+            self._place(frame, window, scalings[0], ys, xs, out[0])
+        return out
+
+    def draw(
+        self,
+        tokens: Tokens,
+        size: tuple[int, int],
+        scaling: Scaling,
+        ys: slice,
+        xs: slice,
+        *,
+        condition: bytes,
+    ) -> NDArray[np.float64]:
+        """Return what `decode` gives of tokens (of `encode_frame`), in several threads."""
+        star, rows = star_of(condition), tokens.rows
+        out = np.empty((ys.stop - ys.start, xs.stop - xs.start))
+
+        def work(window: _Window) -> None:
+            wy, wx = window[2:]
+            near = rows[_within(rows, wy, wx)] - np.array([0, wy.start, wx.start, 0, 0])
+            near = _in_order_of_maps(near, wx.stop - wx.start)
+            frame = self._sparse.draw(near, (wy.stop - wy.start, wx.stop - wx.start), star)
+            self._place(frame, window, scaling, ys, xs, out)
+
+        in_threads(work, list(self._windows(size, ys, xs)))
+        return out
+
+    def _windows(self, size: tuple[int, int], ys: slice, xs: slice) -> Iterator[_Window]:
+        """Yield parts of a rectangle of pixels, in positions, and the same with halos."""
+        stride, halo = self._sparse.stride, self._sparse.halo
         rows, columns = token_size(size, stride)
         for ty in _spans(-(-ys.stop // stride), _WINDOW, ys.start // stride):
             for tx in _spans(-(-xs.stop // stride), _WINDOW, xs.start // stride):
-                wy, wx = (
-                    _widen(span, n, self._sparse.halo) for span, n in ((ty, rows), (tx, columns))
-                )
-                frame = self._sparse.decode_frame(read(wy, wx), star)
-                y0, y1 = max(ty.start * stride, ys.start), min(ty.stop * stride, ys.stop)
-                x0, x1 = max(tx.start * stride, xs.start), min(tx.stop * stride, xs.stop)
-                part = frame[
-                    y0 - wy.start * stride : y1 - wy.start * stride,
-                    x0 - wx.start * stride : x1 - wx.start * stride,
-                ]
-                inside = out[0, y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start]
-                np.multiply(part, scaling.sigma, out=inside)
-                inside += scaling.sky
-        return out
+                yield ty, tx, _widen(ty, rows, halo), _widen(tx, columns, halo)
+
+    def _place(
+        self,
+        frame: NDArray[np.float32],
+        window: _Window,
+        scaling: Scaling,
+        ys: slice,
+        xs: slice,
+        out: NDArray[np.float64],
+    ) -> None:
+        """Write the inside of a window into a rectangle, in the unit of the image."""
+        stride = self._sparse.stride
+        ty, tx, wy, wx = window
+        y0, y1 = max(ty.start * stride, ys.start), min(ty.stop * stride, ys.stop)
+        x0, x1 = max(tx.start * stride, xs.start), min(tx.stop * stride, xs.stop)
+        part = frame[
+            y0 - wy.start * stride : y1 - wy.start * stride,
+            x0 - wx.start * stride : x1 - wx.start * stride,
+        ]
+        inside = out[y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start]
+        np.multiply(part, scaling.sigma, out=inside)
+        inside += scaling.sky
 
     def _linear(
         self, read: ReadPixels, scaling: Scaling, ys: slice, xs: slice
     ) -> NDArray[np.float32]:
-        """Return pixels in sigma, 0 where missing."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            values = (read(ys, xs)[0] - scaling.sky) / scaling.sigma
-        values = np.where(np.isfinite(values), values, 0.0)
-        return values.astype(np.float32)
+        """Return pixels in sigma, 0 where missing, a strip at a time."""
+        out = np.empty((ys.stop - ys.start, xs.stop - xs.start), np.float32)
+        for y in range(ys.start, ys.stop, _STRIP):
+            strip = slice(y, min(y + _STRIP, ys.stop))
+            with np.errstate(invalid="ignore", over="ignore"):
+                values = read(strip, xs)[0] - scaling.sky
+                values /= scaling.sigma
+                values[~np.isfinite(values)] = 0
+                np.clip(values, -_BRIGHTEST, _BRIGHTEST, out=values)
+            out[y - ys.start : strip.stop - ys.start] = values
+        return out
 
     def _covariance(
         self, read: ReadPixels, size: tuple[int, int], scaling: Scaling
     ) -> NDArray[np.float64]:
         """Return the autocovariance of the noise at the middle of a frame; white if unknown."""
-        side = _MEASURED_SIDE
-        y, x = (slice(max(n - side, 0) // 2, max(n - side, 0) // 2 + min(n, side)) for n in size)
+        y, x = _middle(size, _MEASURED_SIDE)
         part = self._linear(read, scaling, y, x).astype(np.float64)
         lag = min(_LAG, (min(part.shape) - 1) // 4)
         try:
@@ -214,10 +270,27 @@ def star_of(condition: bytes) -> StarShape:
     return star
 
 
+def _middle(size: tuple[int, int], side: int) -> tuple[slice, slice]:
+    """Return the middle of a frame, so many pixels on a side at most."""
+    starts = [max(n - side, 0) // 2 for n in size]
+    y, x = (slice(k, k + min(n, side)) for k, n in zip(starts, size, strict=True))
+    return y, x
+
+
 def _within(rows: NDArray[np.int64], ys: slice, xs: slice) -> NDArray[np.bool_]:
     """Return which tokens lie in a rectangle of positions."""
     y, x = rows[:, 1], rows[:, 2]
     return np.asarray((y >= ys.start) & (y < ys.stop) & (x >= xs.start) & (x < xs.stop))
+
+
+def _in_order_of_maps(rows: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Return tokens as maps hold them: the first of each position, then the second of each."""
+    place = rows[:, 1] * width + rows[:, 2]
+    order = np.argsort(place, kind="stable")
+    place = place[order]
+    first = np.searchsorted(place, place)
+    number = np.arange(len(place)) - first
+    return rows[order[np.argsort(number, kind="stable")]]
 
 
 def _spans(stop: int, step: int, start: int = 0) -> Iterator[slice]:

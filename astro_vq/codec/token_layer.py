@@ -13,8 +13,10 @@ from astro_vq.codec.stored_tokens import in_tokens
 from astro_vq.codec.tokens import TokenTable, encode_tokens
 from astro_vq.codec.windows import WindowedModel, token_size
 from astro_vq.data.scaling import Scaling
+from astro_vq.entropy.threads import in_threads
 
 _IN_MEMORY = 2**26
+_ROWS = 256  # of a rectangle, that a thread compares at once
 
 
 class TokenQuality(NamedTuple):
@@ -57,12 +59,16 @@ class TokenLayerMaker:
         self._layer = model.layer
         self._size = grid.height, grid.width
         self.scalings = [
-            Scaling.measure(sample_plane(image, info, grid, plane)) for plane in range(grid.planes)
+            self._scaling(sample_plane(image, info, grid, plane)) for plane in range(grid.planes)
         ]
         height, width = token_size(self._size, self._layer.stride)
         stacks = grid.planes // self._layer.channels
         self._indices = _allocate((stacks, self._layer.depth, height, width))
         self._encode_all()
+
+    def _scaling(self, sample: NDArray[np.float64]) -> Scaling:
+        """Return the scaling of a plane, given pixels of it."""
+        return Scaling.measure(sample)
 
     def _encode_all(self) -> None:
         counts = np.zeros((self._layer.depth, self._layer.codes), np.int64)
@@ -95,33 +101,45 @@ class TokenLayerMaker:
         step = max(self._grid.tile_height, 64)
         across = max(2**22 // step, 1)
         for plane in range(self._grid.planes):
-            stack, band = divmod(plane, self._layer.channels)
-
-            def read(ys: slice, xs: slice, stack: int = stack) -> NDArray[np.int64]:
-                return np.asarray(self._indices[stack, :, ys, xs]).astype(np.int64)
-
             for y in range(0, self._grid.height, step):
                 ys = slice(y, min(y + step, self._grid.height))
                 for x in range(0, self._grid.width, across):
                     xs = slice(x, min(x + across, self._grid.width))
-                    mean = self._model.decode(
-                        read,
-                        self._size,
-                        self._bands(stack),
-                        ys,
-                        xs,
-                        condition=self._condition(stack),
-                    )[band]
+                    mean = self._mean(plane, ys, xs)
                     stored = self._image.read_stored(plane, ys, xs)
-                    there = ~self._info.missing(stored)
-                    decoded = self._info.to_physical(self._info.to_stored(mean))[there]
-                    error = np.abs(decoded - self._info.to_physical(stored)[there])
-                    if error.size:
-                        with np.errstate(over="ignore"):
-                            squares += float(np.sum(error**2))
-                        largest = max(largest, float(error.max()))
-                        count += error.size
+                    parts = [
+                        (mean[k : k + _ROWS], stored[k : k + _ROWS])
+                        for k in range(0, len(mean), _ROWS)
+                    ]
+                    for part in in_threads(self._compare, parts):
+                        squares, count = squares + part[0], count + part[1]
+                        largest = max(largest, part[2])
         return TokenQuality(float(np.sqrt(squares / max(count, 1))), largest)
+
+    def _mean(self, plane: int, ys: slice, xs: slice) -> NDArray[np.float64]:
+        """Return a rectangle of a plane as its tokens give it."""
+        stack, band = divmod(plane, self._layer.channels)
+
+        def read(ys: slice, xs: slice) -> NDArray[np.int64]:
+            return np.asarray(self._indices[stack, :, ys, xs]).astype(np.int64)
+
+        bands, condition = self._bands(stack), self._condition(stack)
+        mean = self._model.decode(read, self._size, bands, ys, xs, condition=condition)
+        return np.asarray(mean[band])
+
+    def _compare(self, pair: tuple[NDArray[np.float64], NDArray[Any]]) -> tuple[float, int, float]:
+        """Return sum of squared errors, number and largest error of pixels that are there."""
+        mean, stored = pair
+        there = ~self._info.missing(stored)
+        error = self._info.to_physical(self._info.to_stored(mean))
+        error -= self._info.to_physical(stored)
+        if not there.all():
+            error = error[there]
+        if not error.size:
+            return 0.0, 0, 0.0
+        with np.errstate(over="ignore"):
+            squares = float(np.square(error).sum())
+        return squares, error.size, float(max(error.max(), -error.min()))
 
     def _condition(self, stack: int) -> bytes:
         """Return what decoding a stack depends on beside its tokens."""

@@ -103,7 +103,9 @@ def sky_statistics(
     return _statistics_of_blocks(blocks)
 
 
-def pixel_noise(image: NDArray[Any] | Sequence[NDArray[Any]]) -> float:
+def pixel_noise(
+    image: NDArray[Any] | Sequence[NDArray[Any]], *, max_samples: int = 1_000_000
+) -> float:
     """Return the noise of single pixels, the sigma that an error bound in sigma refers to.
 
     It is the smaller of the sky's sigma and of the sigma of differences between neighbours
@@ -114,6 +116,8 @@ def pixel_noise(image: NDArray[Any] | Sequence[NDArray[Any]]) -> float:
     ----------
     image : ndarray, shape (H, W), or sequence of such arrays
         The image, or pieces of it.  NaN and inf are ignored, and no difference reaches over them.
+    max_samples : int
+        Larger images are measured in blocks spread over them, about this many pixels.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def pixel_noise(image: NDArray[Any] | Sequence[NDArray[Any]]) -> float:
         In the unit of the image; 0 when it cannot be measured (no finite pixel, or constant).
     """
     pieces = [image] if isinstance(image, np.ndarray) else list(image)
-    share = max(1_000_000 // max(len(pieces), 1), _BLOCK * _BLOCK)
+    share = max(max_samples // max(len(pieces), 1), _BLOCK * _BLOCK)
     blocks = [block for piece in pieces for block in _sample_blocks(piece, None, share, 0)]
     differences = [np.diff(block, axis=axis).ravel() for block in blocks for axis in (0, 1)]
     steps = np.concatenate([*differences, np.empty(0)])

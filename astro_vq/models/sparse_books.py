@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import (
     LEVELS,
     PATCH,
@@ -37,7 +38,7 @@ class Book(NamedTuple):
     ----------
     codes, first : ndarray of float32, shape (N, D), (M, D)
         Products of latents with them are gains of patches of unit norm as images: those of the
-        model, then those of stars; and a few that stand for all.
+        model, then those of stars if they fit the level; and a few that stand for all.
     patches : ndarray of float32, shape (N, 256)
         What each code draws; a little more than what the basis sees of it for those of stars.
     overlaps : ndarray of float32, shape (N, 49, D)
@@ -186,9 +187,15 @@ class BookMaker:
         self._views: list[FloatArray] = []
         self._learnt: list[Book] | None = None
         self._last: tuple[StarShape, list[Book]] | None = None
+        self._drawn: dict[int, tuple[StarShape, FloatArray]] = {}
         self._middles = [
             overlaps_of(basis, basis, n)[:, REACH, REACH].T.copy() for n in range(MEASURED)
         ]
+
+    @property
+    def number(self) -> int:
+        """How many codes the model has, without those of stars."""
+        return len(self._codes)
 
     def middle(self, level: int) -> FloatArray:
         """Return overlaps (D, D) of the basis with itself at one cell."""
@@ -200,7 +207,11 @@ class BookMaker:
 
     def patches(self, level: int, star: StarShape) -> FloatArray:
         """Return what codes draw (N, 256) at a level: those of the model, and those of stars."""
-        return np.concatenate([self.learnt(level) @ self.basis, self._stars(level, star)])
+        kept = self._drawn.get(level)
+        if kept is None or kept[0] != star:
+            drawn = np.concatenate([self.learnt(level) @ self.basis, self._stars(level, star)])
+            kept = self._drawn[level] = star, drawn
+        return kept[1]
 
     def _stars(self, level: int, star: StarShape) -> FloatArray:
         patches = star_patches(star, level)
@@ -218,16 +229,26 @@ class BookMaker:
             self._views = [view_of_aperture(self.basis, n) for n in range(MEASURED)]
             self._learnt = [self._learn(first, n) for n in range(LEVELS)]
         if self._last is None or self._last[0] != star:
-            self._last = star, [self._add(book, n, star) for n, book in enumerate(self._learnt)]
+            levels = list(enumerate(self._learnt))
+            books = in_threads(lambda pair: self._add(pair[1], pair[0], star), levels)
+            self._last = star, books
+            return books
         return self._last[1]
 
     def _learn(self, first: FloatArray, level: int) -> Book:
         codes, first = self.learnt(level), unit_codes(first, self.middle(level))
-        return self._make(codes, codes @ self.basis, first, level)
+        patches = codes @ self.basis
+        return self._make(codes, patches, first, level, overlaps_of(patches, self.basis, level))
 
-    def _make(self, codes: FloatArray, patches: FloatArray, first: FloatArray, level: int) -> Book:
-        cells = (2 * REACH + 1) ** 2
-        added = overlaps_of(patches, self.basis, level).reshape(len(codes), cells, -1)
+    def _make(
+        self,
+        codes: FloatArray,
+        patches: FloatArray,
+        first: FloatArray,
+        level: int,
+        added: FloatArray,
+    ) -> Book:
+        added = added.reshape(len(codes), (2 * REACH + 1) ** 2, -1)
         sizes = np.sqrt(np.square(added).sum(2))
         view = self._views[min(level, MEASURED - 1)]
         seen, aims = seen_by_aperture(codes, view, level)
@@ -236,15 +257,19 @@ class BookMaker:
         return Book(codes, first, patches, added, sizes, seen, first_seen, aims, reach, edges)
 
     def _add(self, book: Book, level: int, star: StarShape) -> Book:
+        """Return a book with the codes of stars, or as it is where they do not fit the level."""
         patches = self._stars(level, star)
+        if not patches.any():
+            return book
         codes = patches @ self.basis.T
         # gains are such that what is drawn explains what the basis sees of it
-        own = overlaps_of(patches, self.basis, level)[:, REACH, REACH]
-        share = (codes * own).sum(1)
+        added = overlaps_of(patches, self.basis, level)
+        share = (codes * added[:, REACH, REACH]).sum(1)
         codes = np.where(share[:, None] > _LEAST_SHARE, codes / np.maximum(share, 0.1)[:, None], 0)
-        extra = self._make(codes.astype(np.float32), patches, codes[::7].astype(np.float32), level)
         if not codes.any():
-            extra = extra._replace(first=extra.first[:0], first_seen=extra.first_seen[:0])
+            return book
+        codes = codes.astype(np.float32)
+        extra = self._make(codes, patches, codes[::7], level, added)
         pairs = zip(book, extra, strict=True)
         return Book(*(np.concatenate([learnt, added]) for learnt, added in pairs))
 

@@ -100,9 +100,12 @@ class Pursuit:
         tokens: int,
     ) -> None:
         basis = maker.basis
-        noises = [latent_noise(basis, n, covariance) for n in range(MEASURED)]
+        measured = [latent_noise(basis, n, covariance) for n in range(MEASURED)]
+        noises = [measured[min(n, MEASURED - 1)] for n in range(LEVELS)]
         books = maker.books(star)
-        criteria = [_criterion(book, noises[min(n, MEASURED - 1)]) for n, book in enumerate(books)]
+        criteria = [
+            _criterion(book, noise, maker.number) for book, noise in zip(books, noises, strict=True)
+        ]
         self._residual = Residual(pixels, basis, books, criteria)
         self._found = [_Found.none() for _ in range(LEVELS)]
         sizes = [level.drift.shape for level in self._residual.levels]
@@ -304,7 +307,7 @@ def _spread(values: FloatArray, coarse: FloatArray, step: int) -> None:
                 values[i, j * step + k] = max(values[i, j * step + k], least)
 
 
-def _criterion(book: Book, noise: NDArray[np.float64]) -> Criterion:
+def _criterion(book: Book, noise: NDArray[np.float64], learnt: int) -> Criterion:
 
     def weigh(codes: FloatArray, seen: FloatArray) -> tuple[FloatArray, FloatArray]:
         double = codes.astype(np.float64)
@@ -314,7 +317,6 @@ def _criterion(book: Book, noise: NDArray[np.float64]) -> Criterion:
 
     far, near = weigh(book.codes, book.seen)
     first_far, first_near = weigh(book.first, book.first_seen)
-    learnt = len(book.codes) - STAR_CODES
     bits = np.full(len(book.codes), math.log2(max(learnt, 2)) + 1.0, np.float32)
     bits[learnt:] = math.log2(STAR_CODES) + 1.0
     cost = ((bits + 10) / _TOKEN_BITS - 1).astype(np.float32)

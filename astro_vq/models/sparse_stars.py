@@ -32,12 +32,21 @@ def fit_star(pixels: FloatArray, basis: FloatArray, *, most: int = 300) -> StarS
     StarShape
         With width 0 where fewer than four sources are there.
     """
+    return shape_of(bright_sources(pixels, basis), basis, most=most)
+
+
+def bright_sources(pixels: FloatArray, basis: FloatArray) -> FloatArray:
+    """Return the latents (N, D) of sources of 12 to 2000 sigma in pixels (H, W) in sigma."""
     image = np.pad(np.asarray(pixels, np.float32), [(0, -n % STRIDE) for n in pixels.shape])
     latents = project(image, basis, 0)
-    power = np.square(latents).sum(-1)
+    power = np.einsum("yxd,yxd->yx", latents, latents)
     top = ndimage.maximum_filter(power, 5, mode="constant")
     here = (power >= top) & (power > 12.0**2) & (power < 2000.0**2)
-    found = latents[here]
+    return np.asarray(latents[here])
+
+
+def shape_of(found: FloatArray, basis: FloatArray, *, most: int = 300) -> StarShape:
+    """Return the shape of the stars among sources, given their latents (N, D); see `fit_star`."""
     if len(found) < 4:
         return StarShape()
     order = np.argsort(-np.square(found).sum(1), kind="stable")[:most]
