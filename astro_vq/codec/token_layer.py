@@ -154,9 +154,8 @@ class TokenLayerMaker:
         planes = range(stack * channels, (stack + 1) * channels)
 
         def read(ys: slice, xs: slice) -> NDArray[np.float64]:
-            return np.stack(
-                [self._info.to_physical(self._image.read_stored(plane, ys, xs)) for plane in planes]
-            )
+            bands = [self._info.to_physical(self._image.read_stored(p, ys, xs)) for p in planes]
+            return bands[0][None] if channels == 1 else np.stack(bands)
 
         return read
 

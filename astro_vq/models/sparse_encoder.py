@@ -159,22 +159,17 @@ class Pursuit:
         step = 1 << n
         around = _coarsen(self._near, step)
         free = np.ascontiguousarray(self._free[::step, ::step])
-        book, criterion = level.book, level.criterion
+        book = level.book
         rows, limits = pursue(
             level.z,
             book.overlaps,
             book.sizes,
             level.columns,
             book.first,
-            criterion.far,
-            criterion.near,
-            criterion.first_far,
-            criterion.first_near,
-            criterion.cost,
+            level.criterion,
             threshold,
             _TOLERANCE,
-            level.far,
-            level.near,
+            (level.far, level.near),
             around,
             allowed,
             free,

@@ -118,8 +118,7 @@ class Residual:
     def refresh(self, n: int, tolerance: float) -> None:
         """Make latents and scores of a level anew where they may be off by more than that."""
         level = self.levels[n]
-        moved = np.flatnonzero(level.drift > tolerance)
-        scored = np.flatnonzero(level.drift + level.unscored > tolerance)
+        moved, scored = _stale(level.drift, level.unscored, tolerance)
         if len(moved):
             if n > 0:
                 wanted = np.zeros(level.drift.shape, np.bool_)
@@ -157,6 +156,22 @@ class Residual:
                 _mark_border(level.drift, rows, columns, bounds)
                 bounds = sizes * (book.edges[codes] + (_UNMEASURED if n >= MEASURED else 0))
             _mark(level.drift, rows, columns, bounds.astype(np.float32), n, m)
+
+
+@compiled
+def _stale(drift: FloatArray, unscored: FloatArray, tolerance: float) -> tuple[IntArray, IntArray]:
+    """Return the cells to make again, and those to look at again."""
+    off, turned = drift.reshape(-1), unscored.reshape(-1)
+    moved, scored = np.empty(off.size, np.int64), np.empty(off.size, np.int64)
+    m, n = 0, 0
+    for k in range(off.size):
+        if off[k] > tolerance:
+            moved[m] = k
+            m += 1
+        if off[k] + turned[k] > tolerance:
+            scored[n] = k
+            n += 1
+    return moved[:m], scored[:n]
 
 
 @compiled

@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.entropy.compiled import compiled, compiled_in_any_order
+from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import FloatArray
 
 IntArray = NDArray[np.int64]
 
+_BAND = 40  # rows of cells that a thread takes
 _ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
 
 
@@ -165,22 +167,16 @@ def _subtract(
                 z[a, b, d] -= overlaps[code, place, d] * change
 
 
-@compiled
 def pursue(
     z: FloatArray,
     overlaps: FloatArray,
     sizes: FloatArray,
     codes: FloatArray,
     first: FloatArray,
-    far: FloatArray,
-    near_weights: FloatArray,
-    first_far: FloatArray,
-    first_near: FloatArray,
-    cost: FloatArray,
+    criterion: Criterion,
     threshold: float,
     tolerance: float,
-    looked_far: FloatArray,
-    looked_near: FloatArray,
+    looked: tuple[FloatArray, FloatArray],
     near: FloatArray,
     allowed: NDArray[np.bool_],
     free: IntArray,
@@ -192,6 +188,9 @@ def pursue(
 ) -> tuple[IntArray, FloatArray]:
     """Take codes, the most significant first, until none is worth its bits.
 
+    Bands of rows are taken in several threads, every other one first, then those between. What
+    stands at a seam and waits for its neighbour is taken last.
+
     Parameters
     ----------
     z : ndarray of float32, shape (h, w, D)
@@ -201,13 +200,13 @@ def pursue(
     codes, first : ndarray of float32, shape (D, N), (M, D)
         Codes in columns, and a few in rows that stand for all: a full search follows where one of
         them sees something.
-    far, near_weights, first_far, first_near, cost
-        See `Criterion`.
+    criterion : Criterion
+        When codes are worth their bits.
     threshold : float
         In sigma.
     tolerance : float
         Share of the gains nearby that may stay, at a threshold of 1.
-    looked_far, looked_near : ndarray of float32, shape (h, w)
+    looked : (ndarray, ndarray) of float32, shape (h, w)
         Largest gain of the first look at each cell, weighted by `first_far` and `first_near`.
     near : ndarray of float32, shape (h, w)
         Largest gain taken around each cell, 0 for none; updated.
@@ -225,7 +224,7 @@ def pursue(
     least : float
         Weighted gain of the first look, in thresholds, above which a full search follows.
     most : int
-        Codes taken at most.
+        Codes taken at most, in one band.
 
     Returns
     -------
@@ -234,14 +233,109 @@ def pursue(
     ndarray of float32, shape (T,)
         The threshold at which each would just have been taken.
     """
+    h, w, _ = z.shape
+    score = np.zeros((h, w), np.float32)
+    waiting, changed = np.zeros((h, w), np.bool_), np.zeros((h, w), np.bool_)
+
+    def begin(rows: tuple[int, int]) -> None:
+        _first_scores(
+            *looked, near, allowed, hopeless, threshold, tolerance * threshold, *rows, score
+        )
+
+    def work(rows: tuple[int, int]) -> tuple[IntArray, FloatArray]:
+        return _pursue_rows(  # type: ignore[no-any-return]
+            z,
+            overlaps,
+            sizes,
+            codes,
+            first,
+            *criterion,
+            threshold,
+            tolerance,
+            near,
+            allowed,
+            free,
+            unscored,
+            hopeless,
+            values,
+            least,
+            most,
+            score,
+            waiting,
+            changed,
+            *rows,
+        )
+
+    bands = [(k, min(k + _BAND, h)) for k in range(0, h, _BAND)]
+    in_threads(begin, bands)
+    if len(bands) < 3:
+        return work((0, h))
+    parts = in_threads(work, bands[::2]) + in_threads(work, bands[1::2]) + [work((0, h))]
+    found, limits = zip(*parts, strict=True)
+    return np.concatenate(found), np.concatenate(limits)
+
+
+@compiled
+def _first_scores(
+    looked_far: FloatArray,
+    looked_near: FloatArray,
+    near: FloatArray,
+    allowed: NDArray[np.bool_],
+    hopeless: FloatArray,
+    threshold: float,
+    share: float,
+    first: int,
+    stop: int,
+    score: FloatArray,
+) -> None:
+    """Write the scores of rows of cells, 0 where nothing can be worth its bits."""
+    for i in range(first, stop):
+        for j in range(score.shape[1]):
+            if not allowed[i, j]:
+                continue
+            height = threshold * math.sqrt(1 + (share * near[i, j]) ** 2)
+            if near[i, j] > 0 and height < hopeless[1, i, j]:
+                score[i, j] = looked_near[i, j] / height
+            elif near[i, j] == 0 and height < hopeless[0, i, j]:
+                score[i, j] = looked_far[i, j] / height
+
+
+@compiled
+def _pursue_rows(
+    z: FloatArray,
+    overlaps: FloatArray,
+    sizes: FloatArray,
+    codes: FloatArray,
+    first: FloatArray,
+    far: FloatArray,
+    near_weights: FloatArray,
+    first_far: FloatArray,
+    first_near: FloatArray,
+    cost: FloatArray,
+    threshold: float,
+    tolerance: float,
+    near: FloatArray,
+    allowed: NDArray[np.bool_],
+    free: IntArray,
+    unscored: FloatArray,
+    hopeless: FloatArray,
+    values: FloatArray,
+    least: float,
+    most: int,
+    score: FloatArray,
+    waiting: NDArray[np.bool_],
+    changed: NDArray[np.bool_],
+    begin: int,
+    end: int,
+) -> tuple[IntArray, FloatArray]:
+    """Take codes at some rows of cells; what changes lies at most three rows beyond them."""
     h, w, dim = z.shape
     out, limits = np.empty((256, 4), np.int64), np.empty(256, np.float32)
     taken = 0
     share = tolerance * threshold
-    score = np.zeros((h, w), np.float32)
-    waiting, changed = np.zeros((h, w), np.bool_), np.zeros((h, w), np.bool_)
-    queue, again = np.empty(h * w, np.int64), np.empty(h * w, np.int64)
-    follow, tops = np.empty(h * w, np.int64), np.empty(h * w, np.int64)
+    room = (end - begin + 6) * w
+    queue, again = np.empty(room, np.int64), np.empty(room, np.int64)
+    follow, tops = np.empty(room, np.int64), np.empty(room, np.int64)
     together = max(_ALONE // (dim * cost.shape[0]), 1)
     rows = np.empty((together, dim), np.float32)
     products = np.empty((together, cost.shape[0]), np.float32)
@@ -250,14 +344,8 @@ def pursue(
     for k in range(cost.shape[0]):
         dearest = max(dearest, float(cost[k]))
     queued, altered = 0, 0
-    for i in range(h):
+    for i in range(begin, end):
         for j in range(w):
-            if not allowed[i, j]:
-                continue
-            height = threshold * math.sqrt(1 + (share * near[i, j]) ** 2)
-            kind = 1 if near[i, j] > 0 else 0
-            if height < hopeless[kind, i, j]:
-                score[i, j] = (looked_near if kind else looked_far)[i, j] / height
             if score[i, j] > least:
                 queue[queued] = i * w + j
                 queued += 1
@@ -268,7 +356,7 @@ def pursue(
         for k in range(altered):
             i, j = again[k] // w, again[k] % w
             changed[i, j] = False
-            if score[i, j] > least and not waiting[i, j]:
+            if begin <= i < end and score[i, j] > least and not waiting[i, j]:
                 follow[following] = again[k]
                 following += 1
         for k in range(following):
@@ -295,6 +383,8 @@ def pursue(
                 waiting[i, j] = True
                 follow[following] = queue[t]
                 following += 1
+        if standing == 0:  # all wait for cells of other rows
+            break
         key = np.empty(standing, np.float32)
         for k in range(standing):
             key[k] = -score[tops[k] // w, tops[k] % w]
@@ -352,6 +442,10 @@ def pursue(
                             changed[a, b] = True
                             again[altered] = a * w + b
                             altered += 1
+    for k in range(following):
+        waiting[follow[k] // w, follow[k] % w] = False
+    for k in range(altered):
+        changed[again[k] // w, again[k] % w] = False
     return out[:taken], limits[:taken]
 
 

@@ -13,24 +13,50 @@ from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray
 
 _BAND = 32  # rows of cells that a thread takes at once
+_DRAWN = 128  # rows of pixels, too
 _PART = 3072  # cells, too
 _ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
 
 
-@compiled
 def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
-    """Add an image (h, w) of a level to pixels (h * 2**level, w * 2**level)."""
-    size = 1 << level
-    half = size // 2
+    """Add an image (h, w) of a level to pixels (h * 2**level, w * 2**level), in several threads."""
+    begin, end = _extents(image)
+    step = max(_DRAWN >> level, 1)
+    filled = end > begin
+    starts = [k for k in range(0, len(image), step) if filled[k : k + step + 2].any()]
+    in_threads(
+        lambda k: _enlarge(out, image, level, begin, end, k, min(k + step, len(image))), starts
+    )
+
+
+@compiled
+def _extents(image: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each row begins and ends to hold something, an empty row before and after."""
     h, w = image.shape
-    row = np.zeros(w + 2, np.float32)
     begin, end = np.full(h + 2, w, np.int64), np.zeros(h + 2, np.int64)
     for y in range(h):
         for j in range(w):
             if image[y, j] != 0:
                 begin[y + 1] = min(begin[y + 1], j)
                 end[y + 1] = j + 1
-    for y in range(h * size):
+    return begin, end
+
+
+@compiled
+def _enlarge(
+    out: FloatArray,
+    image: FloatArray,
+    level: int,
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    start: int,
+    stop: int,
+) -> None:
+    size = 1 << level
+    half = size // 2
+    h, w = image.shape
+    row = np.zeros(w + 2, np.float32)
+    for y in range(start * size, stop * size):
         i, o = y // size, y % size
         other = i - 1 if o < half else i + 1
         first, last = min(begin[i + 1], begin[other + 1]), max(end[i + 1], end[other + 1])
