@@ -79,26 +79,31 @@ def foreign_imports(name: str) -> set[str]:
     return {target.split(".")[0] for target in imports_of(name)}
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_a_module_imports_only_what_stands_before_it(name):
-    part = part_of(name)
-    if part in ("", "pretrained"):
-        ours = {target for target in imports_of(name) if target.split(".")[0] == "astro_vq"}
-        assert not ours
-        return
-    for target in imports_of(name):
-        if target.split(".")[0] != "astro_vq" or target == "astro_vq":
-            continue
-        other = part_of(target)
-        assert LEVEL[other] <= LEVEL[part], f"{name} imports {target}, which stands after it"
-        assert other == part or not {other, part} <= STRANGERS, f"{name} imports {target}"
+def find_misplaced() -> Iterator[str]:
+    """Yield each import of a part that stands after the module's own, or beside it."""
+    for name in sorted(MODULES):
+        part = part_of(name)
+        for target in imports_of(name):
+            if target.split(".")[0] != "astro_vq":
+                continue
+            other = part_of(target)
+            if part in ("", "pretrained"):
+                yield f"{name} imports {target}"
+            elif target != "astro_vq" and (
+                LEVEL[other] > LEVEL[part] or (other != part and {other, part} <= STRANGERS)
+            ):
+                yield f"{name} imports {target}, which stands after it or is a stranger to it"
+
+
+def test_a_module_imports_only_what_stands_before_it():
+    assert list(find_misplaced()) == []
 
 
 LIBRARY = sorted(name for name in MODULES if part_of(name) not in ("", "cli", "data_recipes"))
 
 
-@pytest.mark.parametrize("name", LIBRARY)
-def test_the_library_takes_from_the_top_of_the_package_only_the_version(name):
+def taken_from_the_top(name: str) -> set[str]:
+    """Return what a module imports from the package itself, modules aside."""
     taken = {
         alias.name
         for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8")))
@@ -106,8 +111,12 @@ def test_the_library_takes_from_the_top_of_the_package_only_the_version(name):
         if (isinstance(node, ast.ImportFrom) and node.module == "astro_vq" and not node.level)
         or (isinstance(node, ast.Import) and alias.name == "astro_vq")
     }
-    modules = {taken_name for taken_name in taken if f"astro_vq.{taken_name}" in MODULES}
-    assert taken - modules <= {"__version__"}
+    return {found for found in taken if f"astro_vq.{found}" not in MODULES}
+
+
+def test_the_library_takes_from_the_top_of_the_package_only_the_version():
+    taken = {name: taken_from_the_top(name) - {"__version__"} for name in LIBRARY}
+    assert {name: found for name, found in taken.items() if found} == {}
 
 
 def test_modules_do_not_import_each_other_in_a_circle():
@@ -122,19 +131,21 @@ def test_modules_do_not_import_each_other_in_a_circle():
         pytest.fail(f"circle of imports: {' -> '.join(error.args[1])}")
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(MODULES) if part_of(name) == "io"])
-def test_reading_files_needs_no_torch(name):
-    assert "torch" not in foreign_imports(name)
+def importers_of(package: str) -> set[str]:
+    """Return the modules that import a package of others."""
+    return {name for name in MODULES if package in foreign_imports(name)}
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_only_the_coder_imports_constriction(name):
-    assert "constriction" not in foreign_imports(name) or name == "astro_vq.entropy.coder"
+def test_reading_files_needs_no_torch():
+    assert [name for name in importers_of("torch") if part_of(name) == "io"] == []
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_click_stays_within_the_command_line(name):
-    assert "click" not in foreign_imports(name) or part_of(name) == "cli"
+def test_only_the_coder_imports_constriction():
+    assert importers_of("constriction") == {"astro_vq.entropy.coder"}
+
+
+def test_click_stays_within_the_command_line():
+    assert {part_of(name) for name in importers_of("click")} == {"cli"}
 
 
 def loaded_modules(*arguments: str) -> set[str]:

@@ -28,10 +28,12 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def quick_plots(request, monkeypatch):
-    """Draw empty figures and validate on few cutouts but where the plots are looked at."""
+    """Draw no figures and validate on few cutouts but where the plots are looked at."""
     if "with_plots" not in request.fixturenames:
         for name in ("draw_curves", "draw_reconstructions", "draw_usage"):
             monkeypatch.setattr(f"astro_vq.training.outputs.{name}", lambda *_, **__: Figure())
+        save = "astro_vq.training.outputs.save_figure"
+        monkeypatch.setattr(save, lambda _, path: path.write_bytes(b""))
         monkeypatch.setattr("astro_vq.training.trainer.VALIDATION_CUTOUTS", 24)
 
 
