@@ -8,9 +8,8 @@ import numpy.typing as npt
 
 from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.kernel_math import at, clip, log2
-from astro_vq.entropy.mixing_kernel import LARGEST, PAD, WINDOW
-
-_HALF = WINDOW // 2
+from astro_vq.entropy.mixing_kernel import LARGEST
+from astro_vq.entropy.row_kernel import HALF, PAD, WINDOW, close_row, open_row, place_offsets
 
 
 @compiled
@@ -46,25 +45,14 @@ def predict_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
         Of logarithms.
     """
     rows, columns, stride, n = mask.shape[0], mask.shape[1], plane.shape[1], places.shape[0]
-    flat, offsets = plane.reshape(-1), np.zeros(n, np.int64)
-    for k in range(n):
-        offsets[k] = places[k, 0] * stride + places[k, 1]
+    flat, offsets = plane.reshape(-1), place_offsets(places, stride)
     background = np.zeros(columns + WINDOW, np.int64)
     for row in range(rows):
-        y = row + PAD
-        for k in range(PAD):
-            plane[y, k] = plane[y - 1, PAD] if row > 0 else 0
-        around = 0
-        for k in range(_HALF):
-            mirrored = min(k, columns - 1)
-            background[_HALF - 1 - k] = background[_HALF + mirrored]
-            background[_HALF + columns + k] = background[_HALF + columns - 1 - mirrored]
-        for k in range(WINDOW):
-            around += background[k]
+        around = open_row(plane, background, row, columns)
         for column in range(columns):
             if column > 0:
                 around += background[column + WINDOW - 1] - background[column - 1]
-            here = y * stride + column + PAD
+            here = (row + PAD) * stride + column + PAD
             west, north = at(flat, here - 1), at(flat, here - stride)
             best = west * 64
             if row > 0:
@@ -90,12 +78,7 @@ def predict_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
                 flat[here] = clip(guess + clip(residuals[row, column], 4 * LARGEST), LARGEST)
             else:
                 residuals[row, column] = flat[here] - guess
-            change = clip(flat[here] * 4096 - background[column + _HALF], limit) >> 4
-            background[column + _HALF] += change
+            change = clip(flat[here] * 4096 - background[column + HALF], limit) >> 4
+            background[column + HALF] += change
             around += change
-        for k in range(PAD):
-            plane[y, PAD + columns + k] = plane[y, PAD + columns - 1]
-        if row == 0:
-            for k in range(PAD):
-                plane[PAD, k] = plane[PAD, PAD]
-                plane[k, :] = plane[PAD, :]
+        close_row(plane, row, columns)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from safetensors.numpy import load
 
 from astro_vq.entropy import mixing_kernel as kernel
+from astro_vq.entropy.row_kernel import PAD
 from astro_vq.errors import FormatError
 
 WEIGHT_BITS = 14
@@ -196,11 +197,11 @@ def _bytes(data: bytes) -> Bytes:
 
 def pad_plane(plane: Integers) -> Integers:
     """Return a plane with the margins that the kernel wants."""
-    pad = kernel.PAD
+    pad = PAD
     return np.ascontiguousarray(np.pad(plane, ((pad, 0), (pad, pad))), np.int64)
 
 
 def unpad_plane(plane: Integers) -> Integers:
     """Return a plane without them."""
-    pad = kernel.PAD
+    pad = PAD
     return plane[pad:, pad:-pad]

@@ -25,10 +25,8 @@ import numpy.typing as npt
 
 from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.kernel_math import at, clip, ln, log2
+from astro_vq.entropy.row_kernel import HALF, PAD, WINDOW, close_row, open_row, place_offsets
 
-PAD = 4  # pixels around a plane that neighbours may reach
-WINDOW = 32  # columns of the background around a pixel
-_HALF = WINDOW // 2
 NODES = 80  # kinds of binary decisions
 CLASSES = 6  # of widths, each with its own mixing weights
 EXPERTS = 5
@@ -134,9 +132,7 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
     likely, likely_seen = np.full(128, 32768, np.int64), np.zeros(128, np.int64)
     n_taps = places.shape[0]
     slopes, near = np.zeros(n_taps, np.int64), np.zeros(n_taps, np.int64)
-    flat, errs, offsets = plane.reshape(-1), errors.reshape(-1), np.zeros(n_taps, np.int64)
-    for k in range(n_taps):
-        offsets[k] = places[k, 0] * stride + places[k, 1]
+    flat, errs, offsets = plane.reshape(-1), errors.reshape(-1), place_offsets(places, stride)
     background = np.zeros(columns + WINDOW, np.int64)
     log_step, log_least = log2(loop * 64, mantissas), log2(loop * 8, mantissas)
     low_end: Any = 0
@@ -149,16 +145,9 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
             used += 1
     for row in range(rows):
         y = row + PAD
+        around = open_row(plane, background, row, columns)
         for k in range(PAD):
-            plane[y, k] = plane[y - 1, PAD] if row > 0 else 0
             errors[y, k] = errors[y - 1, PAD]
-        around = 0
-        for k in range(_HALF):
-            mirrored = min(k, columns - 1)
-            background[_HALF - 1 - k] = background[_HALF + mirrored]
-            background[_HALF + columns + k] = background[_HALF + columns - 1 - mirrored]
-        for k in range(WINDOW):
-            around += background[k]
         for column in range(columns):
             if column > 0:
                 around += background[column + WINDOW - 1] - background[column - 1]
@@ -402,8 +391,8 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
             plane[y, x] = found
             # learn from the pixel
             errors[y, x] = abs(found * 64 - best)
-            change = clip(found * 4096 - background[column + _HALF], limit) >> 4
-            background[column + _HALF] += change
+            change = clip(found * 4096 - background[column + HALF], limit) >> 4
+            background[column + HALF] += change
             around += change
             missed = clip(found * 64 - middle, 2 * sigma)
             seen = bias_seen[context]
@@ -414,13 +403,11 @@ def code_plane(  # type: ignore[no-untyped-def]  # noqa: ANN201
             gain = (_RATE * missed) // (energy + noise * noise * n_taps + 4 * n_taps + 1)
             for k in range(n_taps):
                 slopes[k] = clip(slopes[k] + ((gain * near[k]) >> 6), 1 << 24)
+        close_row(plane, row, columns)
         for k in range(PAD):
-            plane[y, PAD + columns + k] = plane[y, PAD + columns - 1]
             errors[y, PAD + columns + k] = errors[y, PAD + columns - 1]
         if row == 0:
             for k in range(PAD):
-                plane[PAD, k] = plane[PAD, PAD]
-                plane[k, :] = plane[PAD, :]
                 errors[k, :] = errors[PAD, :]
     if not decode:
         code[used] = np.uint8(((low_end >> 24) + 1) & 255)
