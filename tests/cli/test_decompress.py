@@ -22,7 +22,8 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     pixels = np.random.default_rng(1).normal(100, 8, (512, 512)).astype(np.float32)
     fits.PrimaryHDU(pixels).writeto(folder / "sky.fits")
-    assert run("compress", folder / "sky.fits", "--lossless", "--no-tokens").exit_code == 0
+    arguments = ("--lossless", "--no-tokens", "--effort", 1)
+    assert run("compress", folder / "sky.fits", *arguments).exit_code == 0
     return folder
 
 

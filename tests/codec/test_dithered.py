@@ -32,6 +32,7 @@ def dithered(image, bound, seed):
 
 def compressed(image, **choices):
     target = io.BytesIO()
+    choices = {"effort": 1} | choices
     result = astro_vq.compress(image, target, tokens=False, verify=True, **choices)
     target.seek(0)
     return target, result

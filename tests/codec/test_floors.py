@@ -124,18 +124,18 @@ def test_weights_come_back_within_the_bound_and_not_negative(bound):
 
 
 def test_the_file_says_so_and_is_verified():
-    file = packed(weights(), max_error=0.05, non_negative=True)
+    file = packed(weights(), effort=1, max_error=0.05, non_negative=True)
     with astro_vq.open(file) as opened:
         check(weights(), opened[1].data, 0.05)
         assert opened[1].info()["non_negative"] is True
-    plain = packed(weights(), max_error=0.05)
+    plain = packed(weights(), effort=1, max_error=0.05)
     with astro_vq.open(plain) as opened:
         assert "non_negative" not in opened[1].info()
 
 
 def test_verify_finds_zeros_that_are_lost():
     image = weights()
-    file = packed(image, max_error=0.05, non_negative=True)
+    file = packed(image, effort=1, max_error=0.05, non_negative=True)
     image[30:40, 30:40] = 0.001
     other, now = io.BytesIO(), io.BytesIO(file.getvalue())
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image, name="WHT")]).writeto(other)
@@ -185,7 +185,7 @@ def test_one_of_several_hdus_may_be_named(tmp_path):
     for named in (["wgt"], [2]):
         target = tmp_path / "out.avq"
         result = astro_vq.compress(
-            path, target, tokens=False, max_error=0.05, non_negative=named, overwrite=True
+            path, target, tokens=False, effort=1, max_error=0.05, non_negative=named, overwrite=True
         )
         assert [hdu.get("non_negative") for hdu in result.hdus] == [None, None, True]
     with astro_vq.open(target) as opened:
@@ -205,5 +205,5 @@ def test_negative_pixels_are_refused_with_file_hdu_and_remedy(tmp_path):
     with pytest.raises(DataError, match=r"w\.fits: HDU 1 \(WHT\).*-0\.25; leave the option out"):
         astro_vq.compress(path, tokens=False, max_error=0.05, non_negative=True)
     assert list(tmp_path.iterdir()) == [path]
-    result = astro_vq.compress(path, tokens=False, fidelity="lossless", non_negative=True)
+    result = astro_vq.compress(path, tokens=False, effort=1, fidelity="lossless", non_negative=True)
     assert result.fidelity == "lossless"

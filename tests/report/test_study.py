@@ -45,8 +45,8 @@ def quick_pictures(monkeypatch):
     monkeypatch.setattr("astro_vq.report.figures.style.to_data_uri", lambda figure, **_: "data:,")
 
 
-def settings(*choices, **more):
-    return ReportSettings(choices=choices, tokens=False, **more)
+def settings(*choices, effort=1, **more):
+    return ReportSettings(choices=choices, tokens=False, effort=effort, **more)
 
 
 LOSSLESS = parse_choice("lossless")
@@ -57,7 +57,7 @@ def test_sizes_are_those_of_the_files_to_the_byte(tmp_path):
     import astro_vq
 
     path = write(tmp_path / "a.fits", make_image().astype(np.float32), INSTRUME="CAM")
-    study = study_image(path, settings(EIGHTH, LOSSLESS))
+    study = study_image(path, settings(EIGHTH, LOSSLESS, effort=5))
     for trial, arguments in zip(
         study.record["trials"],
         ({"max_error": "0.125sigma"}, {"fidelity": "lossless"}),
@@ -76,7 +76,7 @@ def test_sizes_are_those_of_the_files_to_the_byte(tmp_path):
 
 def test_errors_keep_the_bound_and_noise_has_its_floor(tmp_path):
     path = write(tmp_path / "a.fits", make_image((200, 200), stars=5).astype(np.float32))
-    lossy, lossless = study_image(path, settings(EIGHTH, LOSSLESS)).record["trials"]
+    lossy, lossless = study_image(path, settings(EIGHTH, LOSSLESS, effort=5)).record["trials"]
     assert lossy["keeps_bound"] is True
     assert 0.12 < lossy["max_error_sigma"] < 0.13
     assert lossy["rms_error_sigma"] == pytest.approx(0.125 / np.sqrt(3), rel=0.05)
@@ -281,7 +281,7 @@ def test_ratios_of_real_files_are_those_of_their_sizes_to_the_byte(sky_dir, tmp_
         "hst-wfc3-ir/abell_2744_group_of_galaxies_f105w.fits.gz",
     ]
     for path in (sky_dir / "eval" / name for name in files):
-        (trial,) = study_image(path, settings(LOSSLESS)).record["trials"]
+        (trial,) = study_image(path, settings(LOSSLESS, effort=5)).record["trials"]
         result = astro_vq.compress(path, tmp_path / "x.avq", fidelity="lossless", tokens=False,
                                    overwrite=True)  # fmt: skip
         size = (tmp_path / "x.avq").stat().st_size
