@@ -130,10 +130,18 @@ def test_every_command_takes_folders_and_lists_and_writes_manifests(night, tmp_p
     assert {**hashes_of(back), Path("late/broken.fits"): ANY} == hashes_of(night)
 
 
-def test_processes_write_the_bytes_that_one_writes(night, tmp_path):
+def test_processes_write_and_say_what_one_does(night, tmp_path):
+    said = []
     for jobs in ("1", "2"):
-        done = run("compress", night, "--no-tokens", "-O", tmp_path / jobs, "-j", jobs)
-        assert "1 of 4 files failed" in done.stderr
+        done = run("compress", night, tmp_path / "missing.fits", "--no-tokens",
+                   "-O", tmp_path / jobs, "-j", jobs)  # fmt: skip
+        assert done.exit_code == 1
+        assert "2 of 5 files failed" in done.stderr
+        errors = [line for line in done.stderr.splitlines() if "error:" in line]
+        said.append(([line.split()[0] for line in done.stdout.splitlines()], errors))
+    assert said[0] == said[1]
+    assert said[0][0] == ["image", *(str(night / name) for name in ("a.fits", "b.fits",
+                                                                    "late/c.fits"))]  # fmt: skip
     assert hashes_of(tmp_path / "1") == hashes_of(tmp_path / "2")
 
 

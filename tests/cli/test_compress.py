@@ -145,13 +145,12 @@ def test_options_that_contradict_are_wrong_usage(image, arguments, message):
     assert list(image.parent.iterdir()) == [image]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_bad_file_in_a_batch_does_not_stop_the_others(image, tmp_path, processes):
+def test_a_bad_file_in_a_batch_does_not_stop_the_others(image, tmp_path):
     other = write_image(tmp_path / "other.fits", np.int32, seed=1)
     bad = tmp_path / "bad.fits"
     bad.write_bytes(b"no image at all")
     missing = tmp_path / "missing.fits"
-    done = run(image, bad, missing, other, "-O", tmp_path / "out", "--no-tokens", "-j", processes)
+    done = run(image, bad, missing, other, "-O", tmp_path / "out", "--no-tokens")
     assert done.exit_code == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "other.fits.avq",
