@@ -182,14 +182,16 @@ class AvqHDU:
         -------
         dict
             ``count`` and, where there are any, bits per token: ``fixed_width``, ``order_0`` (their
-            entropy) and ``coded``; see `astro_vq.codec.token_bits.measure_bits`.
+            entropy) and ``coded``; see `astro_vq.codec.token_bits.measure_bits`. Of sparse tokens
+            also ``detail_bytes``, of the detail beside them.
         """
         image = self._need_image()
         layer = image.tokens
         maps = self.tokens.reshape(-1, *layer.shape[1:])
-        coded = image.table.stream_bytes()[0]
+        coded, detail = layer.stream_bytes()
         sparse = layer.sparse is not None
-        return measure_bits(maps, codes=layer.layer.codes, sparse=sparse, coded_bytes=coded)
+        bits = measure_bits(maps, codes=layer.layer.codes, sparse=sparse, coded_bytes=coded)
+        return {**bits, "detail_bytes": detail} if sparse else bits
 
     @property
     def token_scalings(self) -> NDArray[np.float64]:

@@ -7,27 +7,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.codec.container import TileGrid, pack_scalings
+from astro_vq.codec.detail import DetailDrawer
 from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.planning import StoredPixels, TokenChoice
-from astro_vq.codec.sparse_side import SparseSide
-from astro_vq.codec.sparse_windows import SparseWindowedModel
+from astro_vq.codec.sparse_frame import Frame, FrameEncoder
+from astro_vq.codec.sparse_side import SparseSide, pack_steps
+from astro_vq.codec.sparse_windows import SparseWindowedModel, star_of
 from astro_vq.codec.stored_tokens import in_tokens
 from astro_vq.codec.token_layer import TokenLayerMaker
-from astro_vq.codec.tokens import SPARSE_MAPS
+from astro_vq.codec.tokens import SparseStream
 from astro_vq.data.noise import sky_statistics
 from astro_vq.data.scaling import Scaling
 from astro_vq.entropy.sparse_maps import encode_maps, first_contexts
 from astro_vq.errors import DataError
-from astro_vq.models.sparse_encoder import Tokens, fill_map
+from astro_vq.models.sparse_encoder import fill_map
+from astro_vq.types import TileGeometry
 
 USUAL_THRESHOLD, BESIDE_PIXELS = 5.0, 10.0
 """Significance of a source that is coded: in files of tokens alone, and beside pixels."""
 
 _BESIDE_SHARE = 0.01  # of the bits of pixels that tokens beside them may take
 _FLOAT_BITS = 16.0  # of a pixel of floats without loss, about
-_HIGHEST, _LOWEST, _RATIO = 400.0, 1.5, 1.4  # thresholds that are tried for a rate
+_HIGHEST, _LOWEST = 400.0, 0.2  # thresholds that are tried for a rate
+_SAMPLE = 1024  # pixels on a side of what they are tried on
+_SLOPE = 1.6  # bits fall with this power of the threshold, about
+_TRIES, _CLOSE = 8, 0.95  # what is near enough below a rate
 _HALVINGS = 12
-_BITS = 13.0  # of a token, rather too few
 _SKY_PIXELS = 2**18  # that level and noise are measured on
 
 
@@ -58,7 +63,8 @@ class SparseLayerMaker(TokenLayerMaker):
         step: float | None,
     ) -> None:
         self._sparse = model
-        self._tokens: list[Tokens] = []
+        self._frames: list[Frame] = []
+        self._drawers: dict[int, DetailDrawer] = {}
         self._choice = choice
         self._step = step
         super().__init__(image, info, grid, model)
@@ -68,68 +74,90 @@ class SparseLayerMaker(TokenLayerMaker):
             self._sparse.measure_condition(self._reader(k), self._size, self.scalings[k])
             for k in range(self._grid.planes)
         ]
+        planes = [self._plane(k) for k in range(self._grid.planes)]
         alone = self._step is None
         budget = self._budget()
         if self._choice.bits_per_pixel is not None:
-            self._take_within(budget)
+            self._frames = self._encode_within(planes, budget, alone)
         else:
-            usual = USUAL_THRESHOLD if alone else BESIDE_PIXELS
-            self._take(self._choice.quality or usual)
+            threshold = self._choice.quality or (USUAL_THRESHOLD if alone else BESIDE_PIXELS)
+            self._frames = [plane.encode(threshold, detail=alone) for plane in planes]
         self._keep(self._limit_for(budget) if budget < math.inf else 0.0)
 
+    def _plane(self, plane: int) -> FrameEncoder:
+        linear = self._sparse.linear(self._reader(plane), self.scalings[plane])
+        return FrameEncoder(
+            self._sparse,
+            linear,
+            self._size,
+            self._tiles(plane),
+            star=star_of(self._conditions[plane]),
+            noise=self._sparse.covariance(linear, self._size),
+        )
+
+    def _tiles(self, plane: int) -> list[TileGeometry]:
+        first = plane * self._grid.per_plane
+        return [self._grid.tile(first + n) for n in range(self._grid.per_plane)]
+
     def _budget(self) -> float:
-        """Return how many bytes the tokens may take."""
+        """Return how many bytes the streams may take."""
         if self._choice.bits_per_pixel is not None:
             bits = self._choice.bits_per_pixel
         elif self._step is None or self._choice.quality is not None:
             return math.inf
         else:
             bits = _BESIDE_SHARE * _pixel_bits(self.scalings[0].sigma, self._step)
-        return bits * self._grid.pixels / 8 - len(self._side().to_bytes())
+        return bits * self._grid.pixels / 8 - sum(map(len, self._side().values()))
 
-    def _take(self, threshold: float) -> None:
-        """Take the tokens of all planes at a threshold."""
-        self._tokens = [
-            self._sparse.encode_frame(
-                self._reader(k),
-                self._size,
-                self.scalings[k],
-                condition=self._conditions[k],
-                threshold=threshold,
-            )
-            for k in range(self._grid.planes)
-        ]
+    def _encode_within(self, planes: list[FrameEncoder], budget: float, alone: bool) -> list[Frame]:
+        """Return frames of about as many bytes as a budget allows, rather fewer."""
+        middle = planes[len(planes) // 2].sample(_SAMPLE)
+        share = budget * middle.pixels / self._grid.pixels
+        threshold, frame = self._search(middle, share, alone)
+        if middle.pixels == self._grid.pixels:
+            return [frame]
+        frames = [plane.encode(threshold, detail=alone) for plane in planes]
+        for _ in range(_TRIES):
+            taken = sum(self._bytes_of(plane, f) for plane, f in zip(planes, frames, strict=True))
+            if taken <= 1.05 * budget or threshold >= _HIGHEST:
+                break  # a few tokens may be left out
+            threshold *= max((taken / budget) ** (1 / _SLOPE), 1.05)
+            frames = [plane.encode(threshold, detail=alone) for plane in planes]
+        return frames
 
-    def _take_within(self, budget: float) -> None:
-        """Take about as many tokens as a budget allows, rather more.
+    def _search(self, plane: FrameEncoder, budget: float, alone: bool) -> tuple[float, Frame]:
+        """Return the lowest threshold at which a plane takes no more than a budget, about."""
+        low, high = _LOWEST, _HIGHEST
+        threshold, best = USUAL_THRESHOLD, None
+        for _ in range(_TRIES):
+            frame = plane.encode(threshold, detail=alone)
+            taken = self._bytes_of(plane, frame)
+            if taken <= budget:
+                best, high = (threshold, frame), threshold
+            else:
+                low = threshold
+            if _CLOSE * budget <= taken <= budget or high / low < 1.01:
+                break
+            threshold *= (max(taken, 1) / max(budget * (1 + _CLOSE) / 2, 1)) ** (1 / _SLOPE)
+            if not low < threshold < high:
+                threshold = math.sqrt(low * high)
+        return best or (_HIGHEST, plane.encode(_HIGHEST, detail=alone))
 
-        The threshold is found on a part, by stages: each goes on where the one before ended.
-        """
-        k = self._grid.planes // 2
-        pursuit = self._sparse.start(
-            self._reader(k), self._size, self.scalings[k], condition=self._conditions[k]
-        )
-        most = int(8 * budget / _BITS * pursuit.pixels / self._grid.pixels)
-        threshold = _HIGHEST
-        while threshold > _LOWEST and pursuit.count <= most:
-            threshold /= _RATIO
-            pursuit.stage(threshold)
-        limits = np.sort(pursuit.tokens().limits)[::-1]
-        if most < len(limits):
-            threshold = max(float(limits[most]), threshold)
-        if pursuit.pixels < self._grid.pixels:
-            self._take(threshold)
-            return
-        self._tokens = [pursuit.tokens()]
-        limit = self._limit_for(budget)
-        if limit > 0:
-            pursuit.keep(limit)
-            self._tokens = [pursuit.tokens()]
+    def _bytes_of(self, plane: FrameEncoder, frame: Frame) -> int:
+        """Return what a frame takes, coded as one."""
+        stride = self._layer.stride
+        shape = (self._layer.depth, *(-(-n // stride) for n in plane.size))
+        maps = np.zeros(shape, np.int32)
+        fill_map(maps, frame.tokens.rows, self._sparse.codes_per_level)
+        tables = first_contexts(self._sparse.map_shape)
+        coded = encode_maps(maps, self._sparse.map_shape, (0, 0), tables)
+        return len(coded) + sum(map(len, frame.details))
 
     def _keep(self, limit: float) -> None:
         """Fill the maps with the tokens that would be taken at a threshold."""
         self.threshold = limit
-        for indices, (rows, limits) in zip(self._indices, self._tokens, strict=True):
+        for indices, frame in zip(self._indices, self._frames, strict=True):
+            rows, limits = frame.tokens
             fill_map(indices, rows[limits >= limit], self._sparse.codes_per_level)
 
     def _limit_for(self, budget: float) -> float:
@@ -137,7 +165,7 @@ class SparseLayerMaker(TokenLayerMaker):
         self._keep(0.0)
         if self._coded_bytes() <= budget:
             return 0.0
-        limits = np.sort(np.concatenate([tokens.limits for tokens in self._tokens]))
+        limits = np.sort(np.concatenate([frame.tokens.limits for frame in self._frames]))
         low, high = 0, len(limits)  # tokens to leave out: too few, enough
         while high - low > max(1, len(limits) >> _HALVINGS):
             middle = (low + high) // 2
@@ -152,6 +180,29 @@ class SparseLayerMaker(TokenLayerMaker):
         for number in range(self._grid.count):
             yield self.stream(number)
 
+    def _side(self) -> dict[str, bytes]:
+        records = {"SPRS": SparseSide(self._sparse.map_shape, tuple(self._conditions)).to_bytes()}
+        steps = [frame.step for frame in self._frames]
+        if any(steps):
+            records["DETL"] = pack_steps(steps)
+        return records
+
+    def records(self) -> dict[str, bytes]:
+        """Return the side information that decoding needs."""
+        values = np.array([(scaling.sky, scaling.sigma) for scaling in self.scalings])
+        return {"SCAL": pack_scalings(values), **self._side()}
+
+    def stream(self, number: int) -> bytes:
+        """Return the token stream of a tile; empty where it has neither tokens nor detail."""
+        tile = self._grid.tile(number)
+        place = in_tokens(tile, self._layer.stride)
+        ys, xs = place.slices
+        maps = np.ascontiguousarray(self._indices[tile.plane, :, ys, xs]).astype(np.int32)
+        shape = self._sparse.map_shape
+        coded = encode_maps(maps, shape, (place.y0, place.x0), first_contexts(shape))
+        detail = self._frames[tile.plane].details[number % self._grid.per_plane]
+        return SparseStream(coded, detail).to_bytes()
+
     def _scaling(self, sample: NDArray[np.float64]) -> Scaling:
         """Return the scaling of a plane, measured on a part of its pixels."""
         try:
@@ -161,38 +212,19 @@ class SparseLayerMaker(TokenLayerMaker):
         return Scaling.measure(sample, sky=sky)
 
     def _mean(self, plane: int, ys: slice, xs: slice) -> NDArray[np.float64]:
-        """Return a rectangle of a plane as its tokens give it."""
-        rows, limits = self._tokens[plane]
-        kept = limits >= self.threshold
-        return self._sparse.draw(
-            Tokens(rows[kept], limits[kept]),
-            self._size,
-            self.scalings[plane],
-            ys,
-            xs,
-            condition=self._conditions[plane],
-        )
-
-    def _side(self) -> SparseSide:
-        return SparseSide(self._sparse.map_shape, tuple(self._conditions))
-
-    def records(self) -> dict[str, bytes]:
-        """Return the side information that decoding needs."""
-        values = np.array([(scaling.sky, scaling.sigma) for scaling in self.scalings])
-        return {"SCAL": pack_scalings(values), "SPRS": self._side().to_bytes()}
-
-    def stream(self, number: int) -> bytes:
-        """Return the token stream of a tile; empty where it has no tokens."""
-        tile = self._grid.tile(number)
-        place = in_tokens(tile, self._layer.stride)
-        ys, xs = place.slices
-        maps = np.ascontiguousarray(self._indices[tile.plane, :, ys, xs]).astype(np.int32)
-        shape = self._sparse.map_shape
-        coded = encode_maps(maps, shape, (place.y0, place.x0), first_contexts(shape))
-        return bytes([SPARSE_MAPS]) + coded if coded else b""
-
-    def _condition(self, stack: int) -> bytes:
-        return self._conditions[stack]
+        """Return a rectangle of a plane as its tokens and its detail give it."""
+        frame, scaling = self._frames[plane], self.scalings[plane]
+        rows = frame.tokens.rows[frame.tokens.limits >= self.threshold]
+        drawn = self._sparse.draw(rows, self._size, ys, xs, star_of(self._conditions[plane]))
+        out = np.empty(drawn.shape)
+        np.multiply(drawn, scaling.sigma, out=out)
+        out += scaling.sky
+        if any(frame.details):
+            if plane not in self._drawers:
+                drawer = DetailDrawer(self._tiles(plane), frame.details.__getitem__, frame.step)
+                self._drawers = {plane: drawer}
+            self._drawers[plane].add(out, ys, xs, scaling.sigma)
+        return out
 
 
 def _pixel_bits(sigma: float, step: float) -> float:

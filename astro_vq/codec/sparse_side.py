@@ -1,11 +1,14 @@
-"""What a file holds about sparse tokens beside their streams: the record SPRS.
+"""What a file holds about sparse tokens beside their streams: the records SPRS and DETL.
 
 It is: four varints (levels, learnt codes, codes of stars, and the number of stacks), then for each
 stack the shape of its stars: width (unsigned byte), two ellipticities (signed bytes), and the place
-of the exponent (unsigned byte); see `astro_vq.models.sparse_atoms.StarShape`.
+of the exponent (unsigned byte); see `astro_vq.models.sparse_atoms.StarShape`. DETL is the step of
+the detail of each stack, in sigma, as big-endian float32; it is absent where there is no detail.
 """
 
+import math
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from astro_vq.codec.bytestream import ByteReader, encode_varint
@@ -63,3 +66,24 @@ def unpack_star(data: bytes) -> tuple[int, int, int, int]:
     """Return what `pack_star` packed."""
     width, e1, e2, beta = struct.unpack(">BbbB", data)
     return width, e1, e2, beta
+
+
+def pack_steps(steps: Sequence[float]) -> bytes:
+    """Return the record DETL."""
+    return struct.pack(f">{len(steps)}f", *steps)
+
+
+def unpack_steps(data: bytes, stacks: int) -> tuple[float, ...]:
+    """Return the step of each stack, 0 for no detail.
+
+    Raises
+    ------
+    FormatError
+        The record is damaged.
+    """
+    if len(data) != 4 * stacks:
+        raise FormatError(f"damaged record DETL: {len(data)} bytes for {stacks} stacks")
+    steps = struct.unpack(f">{stacks}f", data)
+    if not all(0 <= step < math.inf for step in steps):
+        raise FormatError(f"damaged record DETL: steps {steps}")
+    return steps

@@ -4,8 +4,8 @@ Frames of up to 4096 x 4096 pixels are encoded whole; larger ones block by block
 blocks before it leave, so that sources on the seams are coded once.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from astro_vq.entropy.threads import in_threads
 from astro_vq.errors import DataError, FormatError
 from astro_vq.models.sparse import SparseVQ
 from astro_vq.models.sparse_atoms import BETAS, LEVELS, STAR_CODES, StarShape
-from astro_vq.models.sparse_encoder import Pursuit, Tokens
+from astro_vq.models.sparse_encoder import Quality, Tokens
+from astro_vq.models.sparse_polish import aperture_noise, polish
 from astro_vq.models.sparse_stars import bright_sources, shape_of
 
 _BLOCK = 1024  # tokens on a side
@@ -28,13 +29,25 @@ _WINDOW = 512  # tokens on a side of what is decoded at once
 _UNIT = 2 ** (LEVELS - 1)  # tokens of a cell of the coarsest level
 _MEASURED_SIDE = 512
 _LAG = 8
-_MEASURED_TOKENS = 512
+_FIRST_AGAIN = 4.0  # thresholds begin here, in that which is asked for, where tokens were before
 _STAR_SIDES = (1024, 2048)  # where stars are looked for; more where there are few
 _STARS_ENOUGH = 100
 _STRIP = 512  # rows that are read at once
 _BRIGHTEST = 1e15  # sigma, whose squares are still numbers
 
 _Window = tuple[slice, slice, slice, slice]
+_Float = TypeVar("_Float", np.float32, np.float64)
+
+ReadLinear = Callable[[slice, slice], NDArray[np.float32]]
+"""Returns pixels (ny, nx) of a rectangle, in sigma and 0 where missing."""
+
+
+class Focus(Protocol):
+    """Where to take tokens of what others left."""
+
+    def window(self, ys: slice, xs: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return brightness that is drawn already, and what changed, of a rectangle of cells."""
+        ...
 
 
 class SparseWindowedModel(WindowedModel):
@@ -77,42 +90,47 @@ class SparseWindowedModel(WindowedModel):
         """Codes that a level has."""
         return self._sparse.codes_per_level
 
-    def start(
-        self, read: ReadPixels, size: tuple[int, int], scaling: Scaling, *, condition: bytes
-    ) -> Pursuit:
-        """Return what takes the tokens of the middle of a frame."""
-        side = _MEASURED_TOKENS * self._sparse.stride
-        ys, xs = _middle(size, side)
-        noise = self._covariance(read, size, scaling)
-        pixels = self._linear(read, scaling, ys, xs)
-        return self._sparse.pursuit(pixels, star_of(condition), noise)
+    @property
+    def basis(self) -> NDArray[np.float32]:
+        """Patches (D, 256) that latents are products with."""
+        return self._sparse.maker.basis
+
+    def linear(self, read: ReadPixels, scaling: Scaling) -> ReadLinear:
+        """Return what reads pixels (ny, nx) in sigma, 0 where missing."""
+
+        def linear(ys: slice, xs: slice) -> NDArray[np.float32]:
+            return self._linear(read, scaling, ys, xs)
+
+        return linear
 
     def encode_frame(
         self,
-        read: ReadPixels,
+        linear: ReadLinear,
         size: tuple[int, int],
-        scaling: Scaling,
         *,
-        condition: bytes,
-        threshold: float,
+        star: StarShape,
+        noise: NDArray[np.float64],
+        quality: Quality,
+        focus: Focus | None = None,
     ) -> Tokens:
         """Return the tokens of a frame.
 
         Parameters
         ----------
-        read : callable
-            Gives pixels (1, ny, nx) of a rectangle.
+        linear : callable
+            Gives pixels (ny, nx) of a rectangle, in sigma.
         size : (int, int)
             Height and width of the frame in pixels.
-        scaling : Scaling
+        star : StarShape
             Of the frame.
-        condition : bytes
-            What `measure_condition` gave.
-        threshold : float
-            Significance of a source that is coded, in sigma.
+        noise : ndarray of float64, shape (2 L + 1, 2 L + 1)
+            See `covariance`.
+        quality : Quality
+            When a token is worth its bits.
+        focus : Focus, optional
+            What to look at; everything when left out.
         """
-        stride, star = self._sparse.stride, star_of(condition)
-        noise = self._covariance(read, size, scaling)
+        stride = self._sparse.stride
         rows, columns = token_size(size, stride)
         halo = 0 if max(rows, columns) <= _BLOCK else self._sparse.halo
         done = Tokens(np.zeros((0, 5), np.int64), np.zeros(0, np.float32))
@@ -121,14 +139,18 @@ class SparseWindowedModel(WindowedModel):
                 wy, wx = _widen(ys, rows, halo), _widen(xs, columns, halo)
                 y_pixels = slice(wy.start * stride, min(wy.stop * stride, size[0]))
                 x_pixels = slice(wx.start * stride, min(wx.stop * stride, size[1]))
-                pixels = self._linear(read, scaling, y_pixels, x_pixels)
+                pixels = linear(y_pixels, x_pixels)
                 near = done.rows[_within(done.rows, wy, wx)]
                 if len(near):
                     near = near - np.array([0, wy.start, wx.start, 0, 0])
                     drawn = self._sparse.draw(near, (wy.stop - wy.start, wx.stop - wx.start), star)
                     pixels = pixels - drawn[: pixels.shape[0], : pixels.shape[1]]
-                pursuit = self._sparse.pursuit(pixels, star, noise)
-                pursuit.run(threshold)
+                pursuit = self._sparse.pursuit(pixels, star, noise, quality.tolerance)
+                if focus is None:
+                    pursuit.run(quality.threshold)
+                else:
+                    pursuit.look_at(*focus.window(wy, wx))
+                    pursuit.run(quality.threshold, first=_FIRST_AGAIN)
                 found = pursuit.tokens()
                 placed = found.rows + np.array([0, wy.start, wx.start, 0, 0])
                 inside = _within(placed, ys, xs)
@@ -137,6 +159,56 @@ class SparseWindowedModel(WindowedModel):
                     np.concatenate([done.limits, found.limits[inside]]),
                 )
         return done
+
+    def polish_frame(
+        self,
+        pixels: ReadLinear,
+        left: ReadLinear,
+        size: tuple[int, int],
+        *,
+        star: StarShape,
+        noise: NDArray[np.float64],
+        threshold: float,
+    ) -> NDArray[np.int64]:
+        """Return tokens that set the fluxes of sources right.
+
+        Parameters
+        ----------
+        pixels, left : callable
+            Give pixels (ny, nx) of a rectangle, in sigma, and what is left of them.
+        size : (int, int)
+            Height and width of the frame in pixels.
+        star, noise
+            See `encode_frame`.
+        threshold : float
+            Of sources, in sigma; see `polish`.
+        """
+        stride = self._sparse.stride
+        rows, columns = token_size(size, stride)
+        error = aperture_noise(noise)
+        found = [np.zeros((0, 5), np.int64)]
+        for ys in _spans(rows, _BLOCK):
+            for xs in _spans(columns, _BLOCK):
+                wy, wx = _widen(ys, rows, _UNIT), _widen(xs, columns, _UNIT)
+                place = (
+                    slice(wy.start * stride, min(wy.stop * stride, size[0])),
+                    slice(wx.start * stride, min(wx.stop * stride, size[1])),
+                )
+                rest = left(*place)
+                drawn = pixels(*place) - rest
+                unit = _UNIT * stride
+                padding = [(0, -n % unit) for n in rest.shape]
+                tokens = polish(
+                    np.pad(rest, padding),
+                    np.pad(drawn, padding),
+                    self._sparse.maker,
+                    star,
+                    noise=error,
+                    threshold=threshold,
+                )
+                placed = tokens + np.array([0, wy.start, wx.start, 0, 0])
+                found.append(placed[_within(placed, ys, xs)])
+        return np.concatenate(found)
 
     def decode(
         self,
@@ -153,29 +225,41 @@ class SparseWindowedModel(WindowedModel):
         out = np.empty((1, ys.stop - ys.start, xs.stop - xs.start))
         for window in self._windows(size, ys, xs):
             frame = self._sparse.decode_frame(read(*window[2:]), star)
-            self._place(frame, window, scalings[0], ys, xs, out[0])
+            inside, part = self._shared(frame, window, ys, xs, out[0])
+            np.multiply(part, scalings[0].sigma, out=inside)
+            inside += scalings[0].sky
         return out
 
     def draw(
         self,
-        tokens: Tokens,
+        rows: NDArray[np.int64],
         size: tuple[int, int],
-        scaling: Scaling,
         ys: slice,
         xs: slice,
-        *,
-        condition: bytes,
-    ) -> NDArray[np.float64]:
-        """Return what `decode` gives of tokens (of `encode_frame`), in several threads."""
-        star, rows = star_of(condition), tokens.rows
-        out = np.empty((ys.stop - ys.start, xs.stop - xs.start))
+        star: StarShape,
+    ) -> NDArray[np.float32]:
+        """Return what tokens draw in a rectangle of a frame, in sigma, in several threads.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (T, 5)
+            Tokens of the frame, see `Tokens.rows`.
+        size : (int, int)
+            Height and width of the frame in pixels.
+        ys, xs : slice
+            The rectangle, in pixels.
+        star : StarShape
+            Of the frame.
+        """
+        out = np.empty((ys.stop - ys.start, xs.stop - xs.start), np.float32)
 
         def work(window: _Window) -> None:
             wy, wx = window[2:]
             near = rows[_within(rows, wy, wx)] - np.array([0, wy.start, wx.start, 0, 0])
             near = _in_order_of_maps(near, wx.stop - wx.start)
             frame = self._sparse.draw(near, (wy.stop - wy.start, wx.stop - wx.start), star)
-            self._place(frame, window, scaling, ys, xs, out)
+            inside, part = self._shared(frame, window, ys, xs, out)
+            inside[:] = part
 
         in_threads(work, list(self._windows(size, ys, xs)))
         return out
@@ -188,16 +272,15 @@ class SparseWindowedModel(WindowedModel):
             for tx in _spans(-(-xs.stop // stride), _WINDOW, xs.start // stride):
                 yield ty, tx, _widen(ty, rows, halo), _widen(tx, columns, halo)
 
-    def _place(
+    def _shared(
         self,
         frame: NDArray[np.float32],
         window: _Window,
-        scaling: Scaling,
         ys: slice,
         xs: slice,
-        out: NDArray[np.float64],
-    ) -> None:
-        """Write the inside of a window into a rectangle, in the unit of the image."""
+        out: NDArray[_Float],
+    ) -> tuple[NDArray[_Float], NDArray[np.float32]]:
+        """Return what the inside of a window and a rectangle share, of either."""
         stride = self._sparse.stride
         ty, tx, wy, wx = window
         y0, y1 = max(ty.start * stride, ys.start), min(ty.stop * stride, ys.stop)
@@ -206,9 +289,7 @@ class SparseWindowedModel(WindowedModel):
             y0 - wy.start * stride : y1 - wy.start * stride,
             x0 - wx.start * stride : x1 - wx.start * stride,
         ]
-        inside = out[y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start]
-        np.multiply(part, scaling.sigma, out=inside)
-        inside += scaling.sky
+        return out[y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start], part
 
     def _linear(
         self, read: ReadPixels, scaling: Scaling, ys: slice, xs: slice
@@ -225,12 +306,10 @@ class SparseWindowedModel(WindowedModel):
             out[y - ys.start : strip.stop - ys.start] = values
         return out
 
-    def _covariance(
-        self, read: ReadPixels, size: tuple[int, int], scaling: Scaling
-    ) -> NDArray[np.float64]:
+    def covariance(self, linear: ReadLinear, size: tuple[int, int]) -> NDArray[np.float64]:
         """Return the autocovariance of the noise at the middle of a frame; white if unknown."""
         y, x = _middle(size, _MEASURED_SIDE)
-        part = self._linear(read, scaling, y, x).astype(np.float64)
+        part = linear(y, x).astype(np.float64)
         lag = min(_LAG, (min(part.shape) - 1) // 4)
         try:
             values = autocovariance(part, lag)

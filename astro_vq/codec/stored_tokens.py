@@ -1,19 +1,23 @@
 """The tokens of one image of an `.avq` file, and the model's mean of them."""
 
+import contextlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.codec.container import unpack_scalings
 from astro_vq.codec.placing import paste, shifted
-from astro_vq.codec.sparse_side import SparseSide
+from astro_vq.codec.sparse_side import SparseSide, unpack_steps
 from astro_vq.codec.stored_tiles import OnDamage, TileDamage, TileTable
-from astro_vq.codec.tokens import SPARSE_MAPS, TokenLayer, TokenTable, decode_tokens
+from astro_vq.codec.tokens import SparseStream, TokenLayer, TokenTable, decode_tokens
 from astro_vq.data.scaling import Scaling
 from astro_vq.errors import FormatError
 from astro_vq.types import TileGeometry
+
+if TYPE_CHECKING:
+    from astro_vq.codec.detail import DetailDrawer
 
 
 class TokenDecoder(Protocol):
@@ -65,11 +69,14 @@ class StoredTokens:
             )
         self.scalings = [Scaling(float(sky), float(sigma)) for sky, sigma in values]
         self.sparse: SparseSide | None = None
+        self._steps: tuple[float, ...] = ()
+        self._drawers: dict[int, DetailDrawer] = {}
         self._codes: TokenTable | None = None
         if "SPRS" in table.side:
-            self.sparse = SparseSide.from_bytes(
-                table.side["SPRS"], layer.depth, self._grid.planes // layer.channels
-            )
+            stacks = self._grid.planes // layer.channels
+            self.sparse = SparseSide.from_bytes(table.side["SPRS"], layer.depth, stacks)
+            if "DETL" in table.side:
+                self._steps = unpack_steps(table.side["DETL"], stacks)
         else:
             self._codes = TokenTable.from_bytes(
                 table.side.get("TOKT", b""), self.layer.depth, self.layer.codes
@@ -121,21 +128,50 @@ class StoredTokens:
             paste(out, values, place, ys, xs)
         return out
 
+    def stream_bytes(self) -> tuple[int, int]:
+        """Return how many bytes tokens take, and the detail beside sparse ones (reads all)."""
+        tokens = detail = 0
+        for number in range(self._grid.count):
+            stream = self._tiles.stream(number, "TOKENS")
+            if self.sparse is not None:
+                detail += len(SparseStream.from_bytes(stream).detail)
+            tokens += len(stream)
+        return tokens - detail, detail
+
     def _decode_stream(
         self, stream: bytes, shape: tuple[int, int, int], place: TileGeometry
     ) -> NDArray[np.integer]:
         if self._codes is not None:
             return decode_tokens(stream, shape, self._codes)
-        if self.sparse is None or (stream and stream[0] != SPARSE_MAPS):
-            raise FormatError(f"token stream of unknown coder {stream[0]} among sparse tokens")
+        if self.sparse is None:
+            raise FormatError("there are neither a table of tokens nor a record of sparse ones")
         from astro_vq.entropy.sparse_maps import (  # numba is slow to load
             decode_maps,
             first_contexts,
         )
 
-        tables = first_contexts(self.sparse.shape)
+        parts = SparseStream.from_bytes(stream)
+        tables = first_contexts(self.sparse.shape, parts.version)
         origin = place.y0, place.x0
-        return decode_maps(stream[1:], shape, self.sparse.shape, origin, tables)
+        return decode_maps(parts.maps, shape, self.sparse.shape, origin, tables)
+
+    def _drawer(self, plane: int) -> "DetailDrawer":
+        """Return what draws the detail of a plane of sparse tokens; damaged tiles have none."""
+        if plane not in self._drawers:
+            from astro_vq.codec.detail import DetailDrawer  # numba is slow to load
+
+            first = plane * self._grid.per_plane
+
+            def stream(number: int) -> bytes:
+                with contextlib.suppress(FormatError):  # the reader of tokens reports it
+                    return SparseStream.from_bytes(
+                        self._tiles.stream(first + number, "TOKENS")
+                    ).detail
+                return b""
+
+            tiles = [self._grid.tile(first + n) for n in range(self._grid.per_plane)]
+            self._drawers = {plane: DetailDrawer(tiles, stream, self._steps[plane])}
+        return self._drawers[plane]
 
     def decode(
         self,
@@ -180,6 +216,8 @@ class StoredTokens:
         condition = self.sparse.stars[stack] if self.sparse is not None else b""
         decoded = model.decode(read, size, bands, ys, xs, condition=condition)
         mean: NDArray[np.float64] = decoded[channel]
+        if self._steps and self._steps[stack]:
+            self._drawer(plane).add(mean, ys, xs, bands[channel].sigma)
         reach = self.layer.halo * self.layer.stride
         for damage in lost:
             rows, columns = damage.tile.slices

@@ -2,8 +2,10 @@
 
 The first byte names the coder; an id never changes its meaning. Id 0: each index in
 ``ceil(log2(codes))`` bits, most significant first, the last byte filled with zeros. Id 1: range
-coded with the static table of the HDU (`TokenTable`), one depth after the other. Id 2: sparse maps
-(`astro_vq.entropy.sparse_maps`); no bytes at all where a tile has no tokens.
+coded with the static table of the HDU (`TokenTable`), one depth after the other. Id 3: a varint,
+that many bytes of sparse maps (`astro_vq.entropy.sparse_maps`), then the detail
+(`astro_vq.codec.detail`); no bytes at all where a tile has neither. Id 2, which is only read:
+sparse maps.
 """
 
 from typing import NamedTuple
@@ -15,7 +17,7 @@ from astro_vq.codec.bytestream import ByteReader, encode_varint
 from astro_vq.entropy.coder import decode_static, encode_static, quantize_counts
 from astro_vq.errors import FormatError
 
-FIXED_WIDTH, STATIC_TABLE, SPARSE_MAPS = 0, 1, 2
+FIXED_WIDTH, STATIC_TABLE, SPARSE_MAPS, SPARSE_DETAIL = 0, 1, 2, 3
 
 TABLE_BITS = 16
 LARGEST_CODES = 2**TABLE_BITS
@@ -178,6 +180,46 @@ def decode_tokens(
     if flat.size != depth * height * width:
         raise FormatError(f"damaged token stream: {flat.size} tokens where {shape} are needed")
     return flat.reshape(shape)
+
+
+class SparseStream(NamedTuple):
+    """The stream of a tile of sparse tokens.
+
+    Attributes
+    ----------
+    maps, detail : bytes
+        Empty where there are none.
+    version : int
+        Of the probabilities that they start from.
+    """
+
+    maps: bytes
+    detail: bytes
+    version: int = 2
+
+    def to_bytes(self) -> bytes:
+        """Return the stream; empty where there is nothing in it."""
+        if not self.maps and not self.detail:
+            return b""
+        return bytes([SPARSE_DETAIL]) + encode_varint(len(self.maps)) + self.maps + self.detail
+
+    @classmethod
+    def from_bytes(cls, stream: bytes) -> "SparseStream":
+        """Read a stream.
+
+        Raises
+        ------
+        FormatError
+            It is damaged or of an unknown coder.
+        """
+        if not stream:
+            return cls(b"", b"")
+        if stream[0] == SPARSE_MAPS:
+            return cls(stream[1:], b"", 1)
+        if stream[0] != SPARSE_DETAIL:
+            raise FormatError(f"token stream of unknown coder {stream[0]} among sparse tokens")
+        reader = ByteReader(stream[1:])
+        return cls(reader.sized(), reader.rest())
 
 
 def _width(codes: int) -> int:

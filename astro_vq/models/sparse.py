@@ -14,7 +14,7 @@ from astro_vq.likelihoods import LIKELIHOODS, Likelihood
 from astro_vq.models.base import LossTerms, Model, PixelBatch, finish_terms, prepare
 from astro_vq.models.sparse_atoms import LEVELS, PATCH, STAR_CODES, STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_books import BookMaker
-from astro_vq.models.sparse_encoder import Pursuit, Quality, fill_map
+from astro_vq.models.sparse_encoder import TOLERANCE, Pursuit, Quality, fill_map
 from astro_vq.models.sparse_gains import GAINS, signed_values
 from astro_vq.models.sparse_scales import draw
 
@@ -102,10 +102,16 @@ class SparseVQ(Model):
         return self._kept[1]
 
     def pursuit(
-        self, pixels: FloatArray, star: StarShape, covariance: NDArray[np.float64]
+        self,
+        pixels: FloatArray,
+        star: StarShape,
+        covariance: NDArray[np.float64],
+        tolerance: float = TOLERANCE,
     ) -> Pursuit:
         """Return what takes the tokens of a plane; see `encode_frame`."""
-        return Pursuit(pixels, self.maker, star, covariance, tokens=self.tokens)
+        return Pursuit(
+            pixels, self.maker, star, covariance, tokens=self.tokens, tolerance=tolerance
+        )
 
     def encode_frame(
         self,
@@ -127,7 +133,7 @@ class SparseVQ(Model):
         covariance : ndarray of float64, shape (2 L + 1, 2 L + 1)
             Autocovariance of the noise, in sigma squared.
         """
-        pursuit = self.pursuit(pixels, star, covariance)
+        pursuit = self.pursuit(pixels, star, covariance, quality.tolerance)
         pursuit.run(quality.threshold)
         height, width = (-(-n // STRIDE) for n in pixels.shape)
         maps = np.zeros((self.depth, height, width), np.int32)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from astro_vq.entropy.compiled import compiled
 from astro_vq.models.sparse_atoms import LEVELS, STAR_CODES, STRIDE, FloatArray, StarShape
@@ -23,8 +24,8 @@ IntArray = NDArray[np.int64]
 
 _STAGES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.4)  # thresholds before the one that is asked for
 _SWEEPS = 3
-_FOLLOWING = 0.4  # threshold near tokens, in that of new sources, for what an aperture sees
-_TOLERANCE = 0.001  # share of a bright source that may stay, at a threshold of one sigma
+_FOLLOWING = 1.0  # threshold near tokens, in that of new sources, for what an aperture sees
+TOLERANCE = 0.001
 _TOKEN_BITS = 18.0  # of a usual token; a code that is dearer must explain more
 _LOOK = 0.75
 _MOST = 2**20
@@ -38,12 +39,15 @@ class Quality:
     Parameters
     ----------
     threshold : float
-        Significance, in sigma under its own matched filter, at which a new source is coded. What
-        is left of it is followed to two fifths of that, as an aperture sees it, and bright
-        sources to a share of their flux (one percent at a threshold of five).
+        Significance, in sigma under its own matched filter, at which a source is coded, and what
+        is left of it, bright ones to a share of their flux.
+    tolerance : float
+        That share, at a threshold of one sigma, grows with the square of it: some percent at a
+        threshold of five where this is one in a thousand.
     """
 
     threshold: float = 5.0
+    tolerance: float = TOLERANCE
 
 
 class Tokens(NamedTuple):
@@ -88,6 +92,8 @@ class Pursuit:
         Autocovariance of the noise, in sigma squared.
     tokens : int
         Most tokens of a position.
+    tolerance : float
+        See `Quality`.
     """
 
     def __init__(
@@ -98,6 +104,7 @@ class Pursuit:
         covariance: NDArray[np.float64],
         *,
         tokens: int,
+        tolerance: float,
     ) -> None:
         basis = maker.basis
         measured = [latent_noise(basis, n, covariance) for n in range(MEASURED)]
@@ -112,18 +119,40 @@ class Pursuit:
         self._near = np.zeros(sizes[0], np.float32)
         self._free = np.full(sizes[0], tokens, np.int64)
         self._inside = tuple(-(-n // STRIDE) for n in pixels.shape)
+        self._tolerance = tolerance
         self._taken = 0
         self.pixels = int(np.prod(pixels.shape))
 
-    @property
-    def count(self) -> int:
-        """How many tokens were taken."""
-        return sum(len(found.rows) for found in self._found)
+    def look_at(self, near: FloatArray, changed: NDArray[np.bool_]) -> None:
+        """Take tokens only where something changed since others were taken.
 
-    def run(self, threshold: float) -> None:
-        """Take tokens until none is worth its bits, the brightest sources first: by stages."""
+        Parameters
+        ----------
+        near : ndarray of float32, shape (h, w)
+            Brightness that is drawn already around each cell of the finest level, in sigma.
+        changed : ndarray of bool, shape (h, w)
+            Cells that may have something.
+        """
+        h, w = near.shape
+        self._near[:h, :w] = near
+        here = np.zeros(self._near.shape, np.float32)
+        here[:h, :w] = changed
+        for n, level in enumerate(self._residual.levels):
+            level.drift[ndimage.maximum_filter(_coarsen(here, 1 << n), 5) == 0] = 0
+
+    def run(self, threshold: float, *, first: float = 64.0) -> None:
+        """Take tokens until none is worth its bits, the brightest sources first: by stages.
+
+        Parameters
+        ----------
+        threshold : float
+            In sigma.
+        first : float
+            Where stages begin, in thresholds.
+        """
         for factor in _STAGES:
-            self.stage(threshold * factor)
+            if factor <= first:
+                self.stage(threshold * factor)
         self.stage(threshold)
         self.stage(threshold)
 
@@ -134,20 +163,6 @@ class Pursuit:
         allowed = _allowed([level.strength for level in self._residual.levels])
         for n in reversed(range(LEVELS)):
             self._run_level(n, threshold, allowed[n])
-
-    def keep(self, limit: float) -> None:
-        """Leave out tokens that would not be taken at a threshold, and choose gains again."""
-        for n, found in enumerate(self._found):
-            rows = found.rows.copy()
-            rows[found.limits < limit, 3] = 0
-            self._replace(n, found._replace(rows=rows), known=False)
-        for n in reversed(range(LEVELS)):
-            found = self._found[n]
-            if len(found.rows):
-                self._residual.refresh(n, _DRIFT * limit)
-                rows = found.rows.copy()
-                self._refit(n, rows)
-                self._replace(n, found._replace(rows=rows), known=True)
 
     def _run_level(self, n: int, threshold: float, allowed: NDArray[np.bool_]) -> None:
         found = self._found[n]
@@ -168,7 +183,7 @@ class Pursuit:
             book.first,
             level.criterion,
             threshold,
-            _TOLERANCE,
+            self._tolerance,
             (level.far, level.near),
             around,
             allowed,
@@ -235,20 +250,30 @@ class Pursuit:
 
 
 def fill_map(out: NDArray[np.integer], rows: IntArray, per_level: int) -> None:
-    """Write tokens (see `Tokens.rows`) as indices (2 K, h, w), in their order at each position."""
+    """Write tokens (see `Tokens.rows`) as indices (2 K, h, w), in their order at each position.
+
+    Raises
+    ------
+    ValueError
+        A position has more than K tokens.
+    """
     out[:] = 0
-    _fill_map(out, rows, per_level, GAINS)
+    if not _fill_map(out, rows, per_level, GAINS):
+        raise ValueError(f"a position has more than {out.shape[0] // 2} tokens")
 
 
 @compiled
-def _fill_map(out: NDArray[np.integer], rows: IntArray, per_level: int, zero: int) -> None:
+def _fill_map(out: NDArray[np.integer], rows: IntArray, per_level: int, zero: int) -> bool:
     filled = np.zeros(out.shape[1:], np.uint8)
     for t in range(rows.shape[0]):
         y, x = rows[t, 1], rows[t, 2]
         k = filled[y, x]
+        if 2 * k >= out.shape[0]:
+            return False
         out[2 * k, y, x] = 1 + rows[t, 0] * per_level + rows[t, 3]
         out[2 * k + 1, y, x] = zero + rows[t, 4]
         filled[y, x] = k + 1
+    return True
 
 
 def _allowed(strength: list[FloatArray]) -> list[NDArray[np.bool_]]:

@@ -15,7 +15,8 @@ from astro_vq.codec.windows import token_size
 from astro_vq.data.scaling import Scaling
 from astro_vq.entropy.map_shape import MapShape
 from astro_vq.errors import FormatError
-from astro_vq.models.sparse_encoder import fill_map
+from astro_vq.models.sparse_atoms import StarShape
+from astro_vq.models.sparse_encoder import Quality, fill_map
 from astro_vq.training.fit_sparse import make_piece, start_model, write_run
 
 
@@ -84,13 +85,17 @@ def test_blocks_share_the_sources_on_their_seams(run, monkeypatch):
     image, _ = sky((160, 288), 30)
     size, scaling = image.shape, Scaling(100.0, 5.0)
     model = SparseWindowedModel(load_model(run))
-    pixels = image.astype(np.float64)[None]
+    pixels = (image - np.float32(100)) / np.float32(5)
     results = []
     for block in (1024, 32):
         monkeypatch.setattr(sparse_windows, "_BLOCK", block)
         maps = np.zeros((model.layer.depth, *token_size(size, 4)), np.int32)
         tokens = model.encode_frame(
-            lambda ys, xs: pixels[:, ys, xs], size, scaling, condition=b"", threshold=5.0
+            lambda ys, xs: pixels[ys, xs],
+            size,
+            star=StarShape(),
+            noise=np.ones((1, 1)),
+            quality=Quality(5.0),
         )
         fill_map(maps, tokens.rows, model.codes_per_level)
         whole = slice(0, size[0]), slice(0, size[1])

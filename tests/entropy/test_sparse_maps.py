@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from astro_vq.entropy.binary_coder import HALF
 from astro_vq.entropy.map_shape import MapShape
 from astro_vq.entropy.sparse_maps import (
-    HALF,
     context_count,
     decode_maps,
     encode_maps,
@@ -46,6 +46,14 @@ def test_an_empty_neighbourhood_costs_next_to_nothing():
     maps[:2, 100, 200] = 1 + 17, 256 + 5
     data = encode_maps(maps, SHAPE, (0, 0), np.full(context_count(SHAPE), HALF))
     assert len(data) < 40  # 65,536 positions, and one token
+
+
+def test_a_token_long_before_the_end_comes_back():
+    maps = np.zeros((24, 512, 512), np.int32)
+    maps[:2, 0, 0] = 1 + 17, 256 + 5
+    data = encode_maps(maps, SHAPE, (0, 0), first_contexts(SHAPE))
+    assert len(data) < 10  # all that follows is zero bytes, which are left out
+    assert np.array_equal(decode_maps(data, maps.shape, SHAPE, (0, 0), first_contexts(SHAPE)), maps)
 
 
 def test_tables_adapt_in_the_same_way_on_both_sides():

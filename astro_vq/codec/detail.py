@@ -1,0 +1,174 @@
+"""The detail of a tile: what sparse tokens leave of bright light, as wavelet coefficients.
+
+Coefficients are integers times a step, with a wide zone around zero, so that noise has none. The
+stream is that of `astro_vq.entropy.detail_bands`; shape and step come from elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_vq.codec.wavelet import FloatArray, band_shapes, forward, inverse
+from astro_vq.entropy.detail_bands import LARGEST, decode_bands, encode_bands, first_contexts
+from astro_vq.types import TileGeometry
+
+COST_BLOCK = 64
+"""Pixels on a side of the blocks that `count_bits` looks at."""
+
+_ZERO = 0.6  # of a step: coefficients that are smaller become zero
+_LESS = 0.1  # of a step: by how much those of one step are rather smaller
+_NOISES = 0.7  # of the threshold: coefficients below so many times the noise of their band too
+_BITS = 5.0  # of a coefficient of one step, place and sign included
+_MOST = LARGEST - 128  # a float32
+_NOISE_SIDE, _NOISE_LEVELS = 512, 4  # of simulated noise, which is correlated over less
+_KEPT = 4  # tiles whose detail is kept decoded
+
+
+def band_noises(covariance: NDArray[np.float64]) -> list[float]:
+    """Return the standard deviation that noise gives bands of some levels, by simulation.
+
+    Parameters
+    ----------
+    covariance : ndarray of float64, shape (2 L + 1, 2 L + 1)
+        Autocovariance of the noise of pixels, in sigma squared; L below 256.
+
+    Returns
+    -------
+    list of float
+        Three for each level, coarse to fine, as `astro_vq.codec.wavelet.forward` orders them.
+        Coarser levels are like the first.
+    """
+    side = _NOISE_SIDE
+    middle = covariance.shape[0] // 2
+    lags = np.arange(-middle, middle + 1)
+    kernel = np.zeros((side, side))
+    kernel[np.ix_(lags % side, lags % side)] = covariance
+    spectrum = np.maximum(np.fft.rfft2(kernel).real, 0)
+    white = np.random.default_rng(0).normal(size=(side, side))
+    noise = np.fft.irfft2(np.fft.rfft2(white) * np.sqrt(spectrum), (side, side))
+    bands = forward(noise.astype(np.float32))
+    return [float(band.std()) for band in bands[-3 * _NOISE_LEVELS :]]
+
+
+def encode_detail(
+    left: FloatArray, step: float, threshold: float, noises: Sequence[float]
+) -> tuple[bytes, FloatArray]:
+    """Return the stream of what is left of a tile, and what it decodes to.
+
+    Parameters
+    ----------
+    left : ndarray of float32, shape (H, W)
+        Pixels less what tokens draw, in sigma.
+    step : float
+        Of coefficients, in sigma.
+    threshold : float
+        What is significant, in sigma.
+    noises : sequence of float
+        See `band_noises`: noise that is correlated may be large in coarse bands.
+
+    Returns
+    -------
+    stream : bytes
+        Empty where all is zero.
+    decoded : ndarray of float32, shape (H, W)
+        In sigma.
+    """
+    bands = forward(left)
+    levels = [noises[0]] * max(len(bands) - len(noises), 0) + list(noises)
+    least = [_NOISES * threshold * noise for noise in levels[len(levels) - len(bands) :]]
+    numbers = [_quantize(band, step, limit) for band, limit in zip(bands, least, strict=True)]
+    stream = encode_bands(numbers, first_contexts())
+    return stream, _restore(numbers, step) if stream else np.zeros(left.shape, np.float32)
+
+
+def decode_detail(stream: bytes, shape: tuple[int, int], step: float) -> FloatArray:
+    """Return the detail (H, W) of a tile, in sigma.
+
+    Raises
+    ------
+    FormatError
+        The stream is damaged.
+    """
+    if not stream:
+        return np.zeros(shape, np.float32)
+    return _restore(decode_bands(stream, band_shapes(shape), first_contexts()), step)
+
+
+class DetailDrawer:
+    """The detail of a plane, decoded where it is asked for.
+
+    Parameters
+    ----------
+    tiles : sequence of TileGeometry
+        Of the plane.
+    stream : callable
+        Gives the stream of the tile with a number.
+    step : float
+        Of coefficients.
+    """
+
+    def __init__(
+        self, tiles: Sequence[TileGeometry], stream: Callable[[int], bytes], step: float
+    ) -> None:
+        self._tiles = tiles
+        self._stream = stream
+        self._step = step
+        self._kept: dict[int, FloatArray | None] = {}
+
+    def add(self, out: NDArray[np.floating], ys: slice, xs: slice, factor: float) -> None:
+        """Add the detail of a rectangle, times a factor, to its pixels.
+
+        Raises
+        ------
+        FormatError
+            A stream is damaged.
+        """
+        for number, tile in enumerate(self._tiles):
+            y0, y1 = max(tile.y0, ys.start), min(tile.y0 + tile.ny, ys.stop)
+            x0, x1 = max(tile.x0, xs.start), min(tile.x0 + tile.nx, xs.stop)
+            if y0 >= y1 or x0 >= x1:
+                continue
+            values = self._values(number)
+            if values is not None:
+                part = values[y0 - tile.y0 : y1 - tile.y0, x0 - tile.x0 : x1 - tile.x0]
+                inside = out[y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start]
+                inside += part * factor
+
+    def _values(self, number: int) -> FloatArray | None:
+        if number not in self._kept:
+            stream, tile = self._stream(number), self._tiles[number]
+            while len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+            shape = tile.ny, tile.nx
+            self._kept[number] = decode_detail(stream, shape, self._step) if stream else None
+        return self._kept[number]
+
+
+def count_bits(left: FloatArray, step: float) -> NDArray[np.float64]:
+    """Estimate the bits of each block of 64 x 64 pixels, shape (ceil(H / 64), ceil(W / 64))."""
+    h, w = (-(-n // COST_BLOCK) for n in left.shape)
+    out = np.zeros((h, w))
+    for band in forward(left):
+        y, x = np.nonzero(np.abs(band) > _ZERO * step)
+        bits = _BITS + 2 * np.log2(np.maximum(np.abs(band[y, x]) / step, 1))
+        rows, columns = y * h // band.shape[0], x * w // band.shape[1]
+        np.add.at(out, (rows, columns), bits)
+    return out
+
+
+def _quantize(band: FloatArray, step: float, least: float) -> NDArray[np.int32]:
+    size = np.abs(band)
+    number = np.minimum(np.floor(size / step + 1 - _ZERO), _MOST)
+    number[size < least] = 0
+    return (np.sign(band) * number).astype(np.int32)
+
+
+def _restore(bands: list[NDArray[np.int32]], step: float) -> FloatArray:
+    values = []
+    for band in bands:
+        out = band.astype(np.float32)
+        out[band == 1] -= np.float32(_LESS)
+        out[band == -1] += np.float32(_LESS)
+        values.append(out * np.float32(step))
+    return inverse(values)

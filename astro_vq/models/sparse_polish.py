@@ -1,0 +1,180 @@
+"""Tokens that set fluxes right: one for each source whose aperture flux is off.
+
+Matching pursuit stops where nothing significant is left, but in a known place much less matters: a
+source is measured there. Sources are the peaks of what tokens draw; the flux that is left in an
+aperture around each is drawn as a star there.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from astro_vq.entropy.compiled import compiled
+from astro_vq.models.sparse_atoms import (
+    FAMILIES,
+    LEVELS,
+    PATCH,
+    STAR_CODES,
+    STRIDE,
+    FloatArray,
+    StarShape,
+    star_patches,
+)
+from astro_vq.models.sparse_books import BookMaker
+from astro_vq.models.sparse_gains import gain_values
+from astro_vq.models.sparse_scales import draw
+
+IntArray = NDArray[np.int64]
+
+RADIUS = 4.0
+"""Of the aperture, pixels."""
+
+_PLACES = FAMILIES[0][1]  # along each side of a cell
+_LEAST, _SEEN = 4.0, 0.8  # significance of peaks that are sources: in sigma, in thresholds
+_STAYS, _SHARE = 0.1, 3e-5
+_AROUND = 17  # pixels on a side of what a source stands out from
+_TURNS = 2
+
+
+def aperture_noise(covariance: NDArray[np.float64]) -> float:
+    """Return the standard deviation of the sum over an aperture, in that of a pixel.
+
+    Parameters
+    ----------
+    covariance : ndarray of float64, shape (2 L + 1, 2 L + 1)
+        Autocovariance of the noise.
+    """
+    disc = _disc()
+    lag = covariance.shape[0] // 2
+    overlap = ndimage.correlate(np.pad(disc, lag + len(disc)), disc, mode="constant")
+    middle = overlap.shape[0] // 2
+    part = overlap[middle - lag : middle + lag + 1, middle - lag : middle + lag + 1]
+    return math.sqrt(max(float((part * covariance).sum()), 1.0))
+
+
+def polish(
+    left: FloatArray,
+    drawn: FloatArray,
+    maker: BookMaker,
+    star: StarShape,
+    *,
+    noise: float,
+    threshold: float,
+) -> IntArray:
+    """Return tokens (T, 5) that leave little flux in the apertures around sources.
+
+    Parameters
+    ----------
+    left, drawn : ndarray of float32, shape (H, W)
+        What is left of pixels, and what is drawn, in sigma. Sides are multiples of the coarsest
+        cell; `left` is changed.
+    maker : BookMaker
+        Of the model.
+    star : StarShape
+        Of the frame; without one there are no tokens.
+    noise : float
+        See `aperture_noise`.
+    threshold : float
+        In sigma, of sources. A tenth of it may stay of a flux, in units of its error; of a bright
+        source a share that grows with the square of the threshold, 0.075 % at five.
+    """
+    level = next((n for n in range(LEVELS) if star_patches(star, n).any()), None)
+    if level is None:
+        return np.zeros((0, 5), np.int64)
+    patches = maker.patches(level, star)[-STAR_CODES:]
+    learnt = len(maker.learnt(level))
+    y, x = _peaks(drawn, star, max(_LEAST, _SEEN * threshold))
+    compact = drawn - ndimage.uniform_filter(drawn, _AROUND)
+    limit = np.hypot(_STAYS * threshold * noise, _SHARE * threshold**2 * _sums(compact, y, x))
+    cell = STRIDE << level
+    rows, columns = np.floor(y / cell).astype(int), np.floor(x / cell).astype(int)
+    places = [
+        np.clip(((v / cell - n) * _PLACES).astype(int), 0, _PLACES - 1)
+        for v, n in ((y, rows), (x, columns))
+    ]
+    codes = places[0] * _PLACES + places[1]
+    share = _shares(patches, level)[codes]
+    values = gain_values()
+    kept: list[IntArray] = []
+    for _ in range(_TURNS):
+        flux = _sums(left, y, x)
+        wanted = flux / share
+        size = np.abs(values[None] - np.abs(wanted)[:, None]).argmin(1)
+        take = (np.abs(flux) > limit) & (size > 0)
+        if not take.any():
+            break
+        gains = (np.sign(wanted) * size).astype(np.int64)[take]
+        draw(
+            left,
+            rows[take],
+            columns[take],
+            codes[take],
+            -(values[np.abs(gains)] * np.sign(gains)).astype(np.float32),
+            patches,
+            level,
+        )
+        ones = np.full(len(gains), level)
+        place = rows[take] << level, columns[take] << level
+        kept.append(np.column_stack([ones, *place, learnt + codes[take], gains]))
+    return np.concatenate(kept) if kept else np.zeros((0, 5), np.int64)
+
+
+@compiled
+def _sums(image: FloatArray, y: NDArray[np.float64], x: NDArray[np.float64]) -> FloatArray:
+    """Return the sums over apertures around places; pixels at the rim count in part."""
+    h, w = image.shape
+    out = np.zeros(y.shape[0], np.float32)
+    for k in range(y.shape[0]):
+        top, left = int(y[k]) - 5, int(x[k]) - 5
+        total = 0.0
+        for a in range(max(top, 0), min(top + 11, h)):
+            for b in range(max(left, 0), min(left + 11, w)):
+                away = math.sqrt((a + 0.5 - y[k]) ** 2 + (b + 0.5 - x[k]) ** 2)
+                total += image[a, b] * min(max(RADIUS + 0.5 - away, 0.0), 1.0)
+        out[k] = total
+    return out
+
+
+def _disc() -> FloatArray:
+    """Return the aperture around the middle of a pixel, (11, 11)."""
+    axis = np.arange(-5, 6)
+    away = np.hypot(axis[:, None], axis)
+    return np.asarray(np.clip(RADIUS + 0.5 - away, 0, 1), np.float32)
+
+
+def _shares(patches: FloatArray, level: int) -> NDArray[np.float64]:
+    """Return the flux that a code of one gain has within an aperture around its place."""
+    out = np.ones(STAR_CODES)
+    side = PATCH << level
+    for code in range(_PLACES**2):
+        image = np.zeros((3 * side, 3 * side), np.float32)
+        cell = np.array([side // (STRIDE << level)])
+        draw(image, cell, cell, np.array([code]), np.ones(1, np.float32), patches, level)
+        place = (np.array(divmod(code, _PLACES)) + 0.5) / _PLACES * (STRIDE << level)
+        y, x = side + place[:, None]
+        out[code] = float(_sums(image, y, x)[0])
+    return out
+
+
+def _peaks(
+    drawn: FloatArray, star: StarShape, least: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return places, in pixels from the corner of the first, of the sources that are drawn."""
+    width = star.fwhm / 2.3548
+    smooth = ndimage.gaussian_filter(drawn, width, mode="constant")
+    top = ndimage.maximum_filter(smooth, 5, mode="constant")
+    # a matched filter has the noise 1 / (2 sqrt(pi) width) of a smoothed image
+    y, x = np.nonzero((smooth == top) & (smooth > least / (2 * math.sqrt(math.pi) * width)))
+    inside = (y > 0) & (x > 0) & (y < drawn.shape[0] - 1) & (x < drawn.shape[1] - 1)
+    y, x = y[inside], x[inside]
+    middle = smooth[y, x]
+
+    def vertex(before: FloatArray, after: FloatArray) -> NDArray[np.float64]:
+        bend = np.maximum(2 * middle - before - after, 1e-6)
+        return np.asarray(np.clip((after - before) / (2 * bend), -0.5, 0.5), np.float64)
+
+    dy = vertex(smooth[y - 1, x], smooth[y + 1, x])
+    dx = vertex(smooth[y, x - 1], smooth[y, x + 1])
+    return y + 0.5 + dy, x + 0.5 + dx
