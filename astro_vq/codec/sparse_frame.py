@@ -18,7 +18,7 @@ from scipy import ndimage
 from astro_vq.codec.detail import COST_BLOCK, DetailDrawer, band_noises, count_bits, encode_detail
 from astro_vq.codec.sparse_windows import Focus, SparseWindowedModel
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray, StarShape
-from astro_vq.models.sparse_encoder import Quality, Tokens
+from astro_vq.models.sparse_encoder import Quality, Tokens, with_room
 from astro_vq.types import TileGeometry
 
 _LOWEST = 3.0  # threshold of tokens: below, noise is cheaper as detail
@@ -207,12 +207,7 @@ def _usual_step(threshold: float) -> float:
 def _joined(first: Tokens, second: Tokens, most: int) -> Tokens:
     """Return tokens of both, the first so many of each position."""
     rows = np.concatenate([first.rows, second.rows])
-    _, position, counts = np.unique(rows[:, 1:3], axis=0, return_inverse=True, return_counts=True)
-    position = position.ravel()
-    order = np.argsort(position, kind="stable")
-    number = np.empty(len(rows), np.int64)  # of each among those of its position
-    number[order] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    room = number < most
+    room = with_room(rows, most)
     return Tokens(rows[room], np.concatenate([first.limits, second.limits])[room])
 
 

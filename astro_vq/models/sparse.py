@@ -14,8 +14,9 @@ from astro_vq.likelihoods import LIKELIHOODS, Likelihood
 from astro_vq.models.base import LossTerms, Model, PixelBatch, finish_terms, prepare
 from astro_vq.models.sparse_atoms import LEVELS, PATCH, STAR_CODES, STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_books import BookMaker
-from astro_vq.models.sparse_encoder import TOLERANCE, Pursuit, Quality, fill_map
+from astro_vq.models.sparse_encoder import TOLERANCE, Pursuit, Quality, fill_map, with_room
 from astro_vq.models.sparse_gains import GAINS, signed_values
+from astro_vq.models.sparse_polish import aperture_noise, polish
 from astro_vq.models.sparse_scales import draw
 
 
@@ -135,9 +136,14 @@ class SparseVQ(Model):
         """
         pursuit = self.pursuit(pixels, star, covariance, quality.tolerance)
         pursuit.run(quality.threshold)
+        rows = pursuit.tokens().rows
+        left, drawn = pursuit.left_and_drawn()
+        noise, threshold = aperture_noise(covariance), quality.threshold
+        more = polish(left, drawn, self.maker, star, noise=noise, threshold=threshold)
+        rows = np.concatenate([rows, more])
         height, width = (-(-n // STRIDE) for n in pixels.shape)
         maps = np.zeros((self.depth, height, width), np.int32)
-        fill_map(maps, pursuit.tokens().rows, self.codes_per_level)
+        fill_map(maps, rows[with_room(rows, self.tokens)], self.codes_per_level)
         return maps
 
     def decode_frame(self, indices: NDArray[np.integer], star: StarShape) -> FloatArray:

@@ -104,7 +104,7 @@ class Pursuit:
         covariance: NDArray[np.float64],
         *,
         tokens: int,
-        tolerance: float,
+        tolerance: float = TOLERANCE,
     ) -> None:
         basis = maker.basis
         measured = [latent_noise(basis, n, covariance) for n in range(MEASURED)]
@@ -121,7 +121,7 @@ class Pursuit:
         self._inside = tuple(-(-n // STRIDE) for n in pixels.shape)
         self._tolerance = tolerance
         self._taken = 0
-        self.pixels = int(np.prod(pixels.shape))
+        self._pixels = pixels
 
     def look_at(self, near: FloatArray, changed: NDArray[np.bool_]) -> None:
         """Take tokens only where something changed since others were taken.
@@ -202,7 +202,7 @@ class Pursuit:
         order = np.arange(self._taken, self._taken + len(rows))
         self._taken += len(rows)
         both = np.concatenate([found.order, order]), np.concatenate([found.limits, limits])
-        self._replace(n, _Found(everything, *both), known=True)
+        self._replace(n, _Found(everything, *both))
         _spread(self._near, around, step)
 
     def _refit(self, n: int, rows: IntArray) -> None:
@@ -219,14 +219,14 @@ class Pursuit:
             _SWEEPS,
         )
 
-    def _replace(self, n: int, new: "_Found", *, known: bool) -> None:
+    def _replace(self, n: int, new: "_Found") -> None:
         """Put tokens, the first of which are there already, in the place of those of a level."""
         old = self._found[n].rows
         change = signed_values(new.rows[:, 3])
         change[: len(old)] -= signed_values(old[:, 3])
         moved = change != 0
         if moved.any():
-            self._residual.subtract(n, new.rows[moved, :3], change[moved], known=known)
+            self._residual.subtract(n, new.rows[moved, :3], change[moved], known=True)
         gone = new.rows[:, 3] == 0
         step = 1 << n
         np.add.at(self._free, (new.rows[gone, 0] * step, new.rows[gone, 1] * step), 1)
@@ -238,6 +238,13 @@ class Pursuit:
         outside = rows[:, None] >= self._inside[0], columns[None] >= self._inside[1]
         return np.asarray(outside[0] | outside[1])
 
+    def left_and_drawn(self) -> tuple[FloatArray, FloatArray]:
+        """Return copies of what is left of the pixels and of what was drawn, in whole cells."""
+        left = self._residual.left.copy()
+        drawn = -left
+        drawn[: self._pixels.shape[0], : self._pixels.shape[1]] += self._pixels
+        return left, drawn
+
     def tokens(self) -> Tokens:
         """Return what was taken so far."""
         rows = [
@@ -247,6 +254,15 @@ class Pursuit:
         order = np.argsort(np.concatenate([found.order for found in self._found]), kind="stable")
         limits = np.concatenate([found.limits for found in self._found])
         return Tokens(np.concatenate(rows)[order], limits[order])
+
+
+def with_room(rows: IntArray, most: int) -> NDArray[np.bool_]:
+    """Return which tokens are among the first so many of their position."""
+    _, position, counts = np.unique(rows[:, 1:3], axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(position.ravel(), kind="stable")
+    number = np.empty(len(rows), np.int64)  # of each among those of its position
+    number[order] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.asarray(number < most)
 
 
 def fill_map(out: NDArray[np.integer], rows: IntArray, per_level: int) -> None:

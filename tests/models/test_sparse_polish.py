@@ -1,0 +1,79 @@
+"""Tokens that set fluxes right: apertures by brute force, and what they leave of sources."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from astro_vq.models.sparse_atoms import StarShape
+from astro_vq.models.sparse_books import BookMaker
+from astro_vq.models.sparse_polish import _sums, aperture_noise, polish
+from astro_vq.models.sparse_scales import draw
+
+STAR = StarShape(21, 0, 0, 2)  # 2.65 pixels wide at half maximum
+WHITE = np.ones((1, 1))
+
+
+@pytest.fixture(scope="module")
+def maker():
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(256, 24)))[0].T.astype(np.float32)
+    return BookMaker(np.ascontiguousarray(basis), rng.normal(size=(64, 24)).astype(np.float32))
+
+
+def stars(places, fluxes, shape=(128, 256)):
+    yy, xx = np.mgrid[: shape[0], : shape[1]] + 0.5
+    sigma = STAR.fwhm / 2.3548
+    image = np.zeros(shape)
+    for (y, x), flux in zip(places, fluxes, strict=True):
+        square = (yy - y) ** 2 + (xx - x) ** 2
+        image += flux / (2 * np.pi * sigma**2) * np.exp(-square / 2 / sigma**2)
+    return image.astype(np.float32)
+
+
+def apply(left, tokens, maker):
+    for level, y, x, code, gain in tokens:
+        value = np.array([maker_gain(gain)], np.float32)
+        place = np.array([y >> level]), np.array([x >> level]), np.array([code])
+        draw(left, *place, -value, maker.patches(level, STAR), level)
+
+
+def maker_gain(index):
+    return 1.2 * abs(index) * np.sign(index) if abs(index) <= 16 else None
+
+
+def test_the_noise_of_an_aperture_is_that_of_frames():
+    assert aperture_noise(WHITE) == pytest.approx(np.sqrt(np.pi * 16), rel=0.03)
+    noise = ndimage.gaussian_filter(
+        np.random.default_rng(0).normal(size=(512, 512)), 1, mode="wrap"
+    )
+    noise /= noise.std()
+    spectrum = np.abs(np.fft.fft2(noise)) ** 2 / noise.size
+    covariance = np.roll(np.fft.ifft2(spectrum).real, (8, 8), (0, 1))[:17, :17]
+    rng = np.random.default_rng(1)
+    y, x = rng.uniform(8, 500, (2, 4000))
+    sums = _sums(noise.astype(np.float32), y, x)
+    assert aperture_noise(covariance) == pytest.approx(float(sums.std()), rel=0.06)
+
+
+def test_flux_that_is_left_is_drawn_and_noise_is_not(maker):
+    places = [(40.3, 50.8), (80.5, 120.1), (60.0, 200.7)]
+    drawn = stars(places, [900.0, 900.0, 900.0])
+    left = stars(places, [35.0, -28.0, 1.0])
+    rest = left.copy()
+    tokens = polish(rest, drawn, maker, STAR, noise=aperture_noise(WHITE), threshold=5.0)
+    assert len(tokens) == 2
+    assert np.sign(tokens[:, 4]).sum() == 0
+    y, x = np.array(places).T
+    assert np.abs(_sums(rest, y, x)).max() < 3.0  # half a step of the gain is 2.4
+    again = left.copy()
+    apply(again, tokens, maker)
+    np.testing.assert_allclose(again, rest, atol=1e-5)
+
+
+def test_bright_sources_may_keep_a_share_and_unknown_stars_have_no_tokens(maker):
+    places = [(64.0, 64.0)]
+    drawn, left = stars(places, [1e6]), stars(places, [300.0])
+    noise = aperture_noise(WHITE)
+    assert not len(polish(left.copy(), drawn, maker, STAR, noise=noise, threshold=5.0))
+    assert len(polish(left.copy(), drawn / 100, maker, STAR, noise=noise, threshold=5.0))
+    assert not len(polish(left, drawn / 100, maker, StarShape(), noise=noise, threshold=5.0))
