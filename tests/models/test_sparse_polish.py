@@ -42,7 +42,7 @@ def maker_gain(index):
 
 
 def test_the_noise_of_an_aperture_is_that_of_frames():
-    assert aperture_noise(WHITE) == pytest.approx(np.sqrt(np.pi * 16), rel=0.03)
+    assert aperture_noise(WHITE) == pytest.approx(np.sqrt(np.pi * 16), rel=0.06)  # a soft rim
     noise = ndimage.gaussian_filter(
         np.random.default_rng(0).normal(size=(512, 512)), 1, mode="wrap"
     )
