@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from astro_vq.codec.container import TileGrid
 from astro_vq.codec.floors import stored_floor
 from astro_vq.codec.image_header import ImageHeader
-from astro_vq.data.noise import pixel_noise
+from astro_vq.data.sky_level import pixel_noise
 from astro_vq.types import FIDELITIES, Fidelity, TileGeometry
 
 DEFAULT_SIGMAS = 0.03125
