@@ -13,7 +13,7 @@ from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import LEVELS, STRIDE, FloatArray
 from astro_vq.models.sparse_books import MEASURED, Book
-from astro_vq.models.sparse_pursuit import Criterion, look, weigh
+from astro_vq.models.sparse_pursuit import Criterion, look
 from astro_vq.models.sparse_scales import (
     at_once,
     draw,
@@ -197,15 +197,17 @@ def _score(
     far: FloatArray,
     near: FloatArray,
 ) -> None:
-    room = np.empty(first.shape[0] * together, np.float32)
-    even, best = np.ones(first.shape[0], np.float32), np.empty(together, np.float32)
+    room = (
+        np.empty(z.shape[1] * together, np.float32),
+        np.empty(first.shape[0] * together, np.float32),
+    )
+    best = np.empty((3, together), np.float32)
     for start in range(0, cells.shape[0], together):
         part = cells[start : start + together]
-        products = look(z, part, first, room)
-        for weights, out in ((even, strength), (first_far, far), (first_near, near)):
-            weigh(products, weights, part.shape[0], best)
-            for k in range(part.shape[0]):
-                out[part[k]] = best[k]
+        look(z, part, first, first_far, first_near, room, best)
+        for k in range(part.shape[0]):
+            cell = part[k]
+            strength[cell], far[cell], near[cell] = best[0, k], best[1, k], best[2, k]
 
 
 @compiled

@@ -92,30 +92,71 @@ def _choose(
     return 0, -1e30
 
 
-@compiled_in_any_order
-def weigh(products: FloatArray, weights: FloatArray, count: int, best: FloatArray) -> None:
-    """Write the largest weighted size of each column of products (M, count)."""
-    best[:count] = 0
-    for c in range(weights.shape[0]):
-        row, weight = products[c], weights[c]
-        for k in range(count):
-            size = abs(row[k]) * weight
-            best[k] = size if size > best[k] else best[k]
-
-
 @compiled
-def look(z: FloatArray, cells: IntArray, first: FloatArray, products: FloatArray) -> FloatArray:
-    """Return products (M, n) of the latents (N, D) of cells with the codes (M, D) of a first look.
+def look(
+    z: FloatArray,
+    cells: IntArray,
+    first: FloatArray,
+    first_far: FloatArray,
+    first_near: FloatArray,
+    room: tuple[FloatArray, FloatArray],
+    best: FloatArray,
+) -> None:
+    """Write what the first look at some cells finds.
 
-    `products` is room for them, of at least M n values.
+    Parameters
+    ----------
+    z : ndarray of float32, shape (N, D)
+        Latents.
+    cells : ndarray of int64, shape (n,)
+        Which.
+    first : ndarray of float32, shape (M, D)
+        Codes of the first look.
+    first_far, first_near : ndarray of float32, shape (M,)
+        Their weights.
+    room : (ndarray, ndarray) of float32
+        Room for D n latents and M n products.
+    best : ndarray of float32, shape (3, at least n)
+        Largest size of the gains, as they are, and with each of the weights.
     """
-    count = cells.shape[0]
-    rows = np.empty((count, z.shape[1]), np.float32)
+    count, dim = cells.shape[0], z.shape[1]
+    columns = room[0][: dim * count].reshape(dim, count)
     for k in range(count):
-        rows[k] = z[cells[k]]
-    out = products[: first.shape[0] * count].reshape(first.shape[0], count)
-    np.dot(first, rows.T, out)
-    return out
+        cell = cells[k]
+        for d in range(dim):
+            columns[d, k] = z[cell, d]
+    products = room[1][: first.shape[0] * count].reshape(first.shape[0], count)
+    np.dot(first, columns, products)
+    _weigh(products, first_far, first_near, best[0], best[1], best[2])
+
+
+@compiled_in_any_order
+def _weigh(
+    products: FloatArray,
+    first_far: FloatArray,
+    first_near: FloatArray,
+    even: FloatArray,
+    far: FloatArray,
+    near: FloatArray,
+) -> None:
+    """Write the largest sizes in each column of products, two rows at a time."""
+    number, count = products.shape
+    even[:count] = far[:count] = near[:count] = 0
+    for c in range(0, number, 2):
+        d = min(c + 1, number - 1)
+        row, other = products[c], products[d]
+        away, away_other = first_far[c], first_far[d]
+        close, close_other = first_near[c], first_near[d]
+        for k in range(count):
+            size, size_other = abs(row[k]), abs(other[k])
+            x, x_other = size * away, size_other * away_other
+            y, y_other = size * close, size_other * close_other
+            size = size if size > size_other else size_other
+            x = x if x > x_other else x_other
+            y = y if y > y_other else y_other
+            even[k] = size if size > even[k] else even[k]
+            far[k] = x if x > far[k] else far[k]
+            near[k] = y if y > near[k] else near[k]
 
 
 @compiled
@@ -133,17 +174,18 @@ def _look_again(
     """Write the scores of some cells."""
     flat, place, close = z.reshape(-1, z.shape[2]), score.reshape(-1), near.reshape(-1)
     together = max(_ALONE // first.size, 1)
-    room = np.empty(first.shape[0] * together, np.float32)
-    far_best, near_best = np.empty(together, np.float32), np.empty(together, np.float32)
+    room = (
+        np.empty(z.shape[2] * together, np.float32),
+        np.empty(first.shape[0] * together, np.float32),
+    )
+    best = np.empty((3, together), np.float32)
     for start in range(0, cells.shape[0], together):
         part = cells[start : start + together]
-        products = look(flat, part, first, room)
-        weigh(products, first_far, part.shape[0], far_best)
-        weigh(products, first_near, part.shape[0], near_best)
+        look(flat, part, first, first_far, first_near, room, best)
         for k in range(part.shape[0]):
             at = close[part[k]]
             factor = 1 / (threshold * math.sqrt(1 + (share * at) ** 2))
-            place[part[k]] = (near_best[k] if at > 0 else far_best[k]) * factor
+            place[part[k]] = (best[2, k] if at > 0 else best[1, k]) * factor
 
 
 @compiled

@@ -75,6 +75,8 @@ def _enlarge(
             before = row[j] if j > first else np.float32(0)
             here = row[j + 1] if first <= j < last else np.float32(0)
             after = row[j + 2] if j + 1 < last else np.float32(0)
+            if before == 0 and here == 0 and after == 0:
+                continue
             x = j * size
             for k in range(half):
                 t = np.float32((half - k - 0.5) / size)
