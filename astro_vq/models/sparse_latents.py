@@ -118,7 +118,7 @@ class Residual:
     def refresh(self, n: int, tolerance: float) -> None:
         """Make latents and scores of a level anew where they may be off by more than that."""
         level = self.levels[n]
-        moved, scored = _stale(level.drift, level.unscored, tolerance)
+        moved, scored = _stale(level.drift.ravel(), level.unscored.ravel(), tolerance)
         if len(moved):
             if n > 0:
                 wanted = np.zeros(level.drift.shape, np.bool_)
@@ -161,14 +161,13 @@ class Residual:
 @compiled
 def _stale(drift: FloatArray, unscored: FloatArray, tolerance: float) -> tuple[IntArray, IntArray]:
     """Return the cells to make again, and those to look at again."""
-    off, turned = drift.reshape(-1), unscored.reshape(-1)
-    moved, scored = np.empty(off.size, np.int64), np.empty(off.size, np.int64)
+    moved, scored = np.empty(drift.size, np.int64), np.empty(drift.size, np.int64)
     m, n = 0, 0
-    for k in range(off.size):
-        if off[k] > tolerance:
+    for k in range(drift.size):
+        if drift[k] > tolerance:
             moved[m] = k
             m += 1
-        if off[k] + turned[k] > tolerance:
+        if drift[k] + unscored[k] > tolerance:
             scored[n] = k
             n += 1
     return moved[:m], scored[:n]
@@ -197,14 +196,10 @@ def _score(
     far: FloatArray,
     near: FloatArray,
 ) -> None:
-    room = (
-        np.empty(z.shape[1] * together, np.float32),
-        np.empty(first.shape[0] * together, np.float32),
-    )
     best = np.empty((3, together), np.float32)
     for start in range(0, cells.shape[0], together):
         part = cells[start : start + together]
-        look(z, part, first, first_far, first_near, room, best)
+        look(z, part, first, first_far, first_near, best)
         for k in range(part.shape[0]):
             cell = part[k]
             strength[cell], far[cell], near[cell] = best[0, k], best[1, k], best[2, k]

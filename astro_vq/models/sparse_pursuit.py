@@ -99,7 +99,6 @@ def look(
     first: FloatArray,
     first_far: FloatArray,
     first_near: FloatArray,
-    room: tuple[FloatArray, FloatArray],
     best: FloatArray,
 ) -> None:
     """Write what the first look at some cells finds.
@@ -114,18 +113,16 @@ def look(
         Codes of the first look.
     first_far, first_near : ndarray of float32, shape (M,)
         Their weights.
-    room : (ndarray, ndarray) of float32
-        Room for D n latents and M n products.
     best : ndarray of float32, shape (3, at least n)
         Largest size of the gains, as they are, and with each of the weights.
     """
     count, dim = cells.shape[0], z.shape[1]
-    columns = room[0][: dim * count].reshape(dim, count)
+    columns = np.empty((dim, count), np.float32)
     for k in range(count):
         cell = cells[k]
         for d in range(dim):
             columns[d, k] = z[cell, d]
-    products = room[1][: first.shape[0] * count].reshape(first.shape[0], count)
+    products = np.empty((first.shape[0], count), np.float32)
     np.dot(first, columns, products)
     _weigh(products, first_far, first_near, best[0], best[1], best[2])
 
@@ -171,21 +168,16 @@ def _look_again(
     share: float,
     score: FloatArray,
 ) -> None:
-    """Write the scores of some cells."""
-    flat, place, close = z.reshape(-1, z.shape[2]), score.reshape(-1), near.reshape(-1)
+    """Write the scores of some cells; all arrays are flat."""
     together = max(_ALONE // first.size, 1)
-    room = (
-        np.empty(z.shape[2] * together, np.float32),
-        np.empty(first.shape[0] * together, np.float32),
-    )
     best = np.empty((3, together), np.float32)
     for start in range(0, cells.shape[0], together):
         part = cells[start : start + together]
-        look(flat, part, first, first_far, first_near, room, best)
+        look(z, part, first, first_far, first_near, best)
         for k in range(part.shape[0]):
-            at = close[part[k]]
+            at = near[part[k]]
             factor = 1 / (threshold * math.sqrt(1 + (share * at) ** 2))
-            place[part[k]] = (best[2, k] if at > 0 else best[1, k]) * factor
+            score[part[k]] = (best[2, k] if at > 0 else best[1, k]) * factor
 
 
 @compiled
@@ -305,6 +297,9 @@ def pursue(
             score,
             waiting,
             changed,
+            z.reshape(h * w, -1),
+            near.reshape(-1),
+            score.reshape(-1),
             *rows,
         )
 
@@ -367,10 +362,16 @@ def _pursue_rows(
     score: FloatArray,
     waiting: NDArray[np.bool_],
     changed: NDArray[np.bool_],
+    cells_z: FloatArray,
+    cells_near: FloatArray,
+    cells_score: FloatArray,
     begin: int,
     end: int,
 ) -> tuple[IntArray, FloatArray]:
-    """Take codes at some rows of cells; what changes lies at most three rows beyond them."""
+    """Take codes at some rows of cells; what changes lies at most three rows beyond them.
+
+    Some arrays are there flat, too.
+    """
     h, w, dim = z.shape
     out, limits = np.empty((256, 4), np.int64), np.empty(256, np.float32)
     taken = 0
@@ -394,7 +395,17 @@ def _pursue_rows(
     following = queued
     follow, queue = queue, follow
     while taken < most:
-        _look_again(z, again[:altered], first, first_far, first_near, near, threshold, share, score)
+        _look_again(
+            cells_z,
+            again[:altered],
+            first,
+            first_far,
+            first_near,
+            cells_near,
+            threshold,
+            share,
+            cells_score,
+        )
         for k in range(altered):
             i, j = again[k] // w, again[k] % w
             changed[i, j] = False
@@ -435,7 +446,8 @@ def _pursue_rows(
             count = min(together, standing - start)
             for k in range(count):
                 cell = tops[order[start + k]]
-                rows[k] = z[cell // w, cell % w]
+                for d in range(dim):
+                    rows[k, d] = z[cell // w, cell % w, d]
             np.dot(rows[:count], codes, products[:count])
             for k in range(count):
                 i, j = tops[order[start + k]] // w, tops[order[start + k]] % w

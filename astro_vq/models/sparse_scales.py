@@ -187,7 +187,9 @@ def _project(
                     patches[k, 16 * a + b] = image[y + a, x + b] if inside else 0.0
         np.dot(patches[:count], columns, products[:count])
         for k in range(count):
-            out[cells[start + k]] = products[k]
+            cell = cells[start + k]
+            for d in range(columns.shape[1]):  # a slice would count references
+                out[cell, d] = products[k, d]
 
 
 def project_cells(
