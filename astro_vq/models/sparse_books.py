@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import (
     LEVELS,
     PATCH,
@@ -229,10 +228,7 @@ class BookMaker:
             self._views = [view_of_aperture(self.basis, n) for n in range(MEASURED)]
             self._learnt = [self._learn(first, n) for n in range(LEVELS)]
         if self._last is None or self._last[0] != star:
-            levels = list(enumerate(self._learnt))
-            books = in_threads(lambda pair: self._add(pair[1], pair[0], star), levels)
-            self._last = star, books
-            return books
+            self._last = star, [self._add(book, n, star) for n, book in enumerate(self._learnt)]
         return self._last[1]
 
     def _learn(self, first: FloatArray, level: int) -> Book:

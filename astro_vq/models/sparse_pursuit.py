@@ -24,6 +24,7 @@ from astro_vq.models.sparse_atoms import FloatArray
 IntArray = NDArray[np.int64]
 
 _BAND = 40  # rows of cells that a thread takes
+_WORTH = 1000  # cells to look at from which on threads are worth it
 _ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
 
 
@@ -271,11 +272,6 @@ def pursue(
     score = np.zeros((h, w), np.float32)
     waiting, changed = np.zeros((h, w), np.bool_), np.zeros((h, w), np.bool_)
 
-    def begin(rows: tuple[int, int]) -> None:
-        _first_scores(
-            *looked, near, allowed, hopeless, threshold, tolerance * threshold, *rows, score
-        )
-
     def work(rows: tuple[int, int]) -> tuple[IntArray, FloatArray]:
         return _pursue_rows(  # type: ignore[no-any-return]
             z,
@@ -304,10 +300,13 @@ def pursue(
         )
 
     bands = [(k, min(k + _BAND, h)) for k in range(0, h, _BAND)]
-    in_threads(begin, bands)
+    _first_scores(*looked, near, allowed, hopeless, threshold, tolerance * threshold, score)
     if len(bands) < 3:
         return work((0, h))
-    parts = in_threads(work, bands[::2]) + in_threads(work, bands[1::2]) + [work((0, h))]
+    worth = bool(np.count_nonzero(score > least) > _WORTH)
+    parts = in_threads(work, bands[::2], worth=worth)
+    parts += in_threads(work, bands[1::2], worth=worth)
+    parts.append(work((0, h)))
     found, limits = zip(*parts, strict=True)
     return np.concatenate(found), np.concatenate(limits)
 
@@ -321,12 +320,10 @@ def _first_scores(
     hopeless: FloatArray,
     threshold: float,
     share: float,
-    first: int,
-    stop: int,
     score: FloatArray,
 ) -> None:
-    """Write the scores of rows of cells, 0 where nothing can be worth its bits."""
-    for i in range(first, stop):
+    """Write the scores of cells, 0 where nothing can be worth its bits."""
+    for i in range(score.shape[0]):
         for j in range(score.shape[1]):
             if not allowed[i, j]:
                 continue

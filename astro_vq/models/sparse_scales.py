@@ -14,6 +14,7 @@ from astro_vq.models.sparse_atoms import STRIDE, FloatArray
 
 _BAND = 32  # rows of cells that a thread takes at once
 _DRAWN = 128  # rows of pixels, too
+_WORTH = 1 << 20  # pixels from which on threads are worth it
 _PART = 3072  # cells, too
 _ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
 
@@ -24,9 +25,12 @@ def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
     step = max(_DRAWN >> level, 1)
     filled = end > begin
     starts = [k for k in range(0, len(image), step) if filled[k : k + step + 2].any()]
-    in_threads(
-        lambda k: _enlarge(out, image, level, begin, end, k, min(k + step, len(image))), starts
-    )
+    pixels = int(np.maximum(end - begin, 0).sum()) << 2 * level
+
+    def work(k: int) -> None:
+        _enlarge(out, image, level, begin, end, k, min(k + step, len(image)))
+
+    in_threads(work, starts, worth=pixels > _WORTH)
 
 
 @compiled
@@ -147,7 +151,12 @@ def reduce_into(out: FloatArray, image: FloatArray, level: int, wanted: NDArray[
         Cells of 4 x 4 values.
     """
     starts = [k for k in range(0, len(wanted), _BAND) if wanted[k : k + _BAND].any()]
-    in_threads(lambda k: _reduce(image, level, wanted, out, k, min(k + _BAND, len(wanted))), starts)
+
+    def work(k: int) -> None:
+        _reduce(image, level, wanted, out, k, min(k + _BAND, len(wanted)))
+
+    pixels = int(np.count_nonzero(wanted)) * STRIDE**2 << 2 * level
+    in_threads(work, starts, worth=pixels > _WORTH)
 
 
 def reduce(image: FloatArray, level: int) -> FloatArray:

@@ -1,5 +1,7 @@
 """Latents that are made again only where they may have moved: bounds hold, nothing is missed."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,16 @@ def test_the_number_of_threads_changes_no_token(maker, monkeypatch):
 def test_threads_keep_the_order(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert in_threads(lambda v: v * v, range(7)) == [v * v for v in range(7)]
+
+
+def test_threads_within_threads_are_one(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+
+    def names(_: int) -> set[int]:
+        return set(in_threads(lambda v: threading.get_ident() + 0 * v, range(4)))
+
+    assert all(len(found) == 1 for found in in_threads(names, range(3)))
+    assert (
+        in_threads(lambda v: threading.get_ident(), [1, 2], worth=False)
+        == [threading.get_ident()] * 2
+    )
