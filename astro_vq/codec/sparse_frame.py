@@ -8,7 +8,7 @@
 5. One token for each source whose aperture flux is off sets it right.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astro_vq.codec.detail import COST_BLOCK, DetailDrawer, band_noises, count_bits, encode_detail
-from astro_vq.codec.sparse_windows import Focus, SparseWindowedModel
+from astro_vq.codec.sparse_windows import Focus, ReadLinear, SparseWindowedModel
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_encoder import Quality, Tokens, with_room
 from astro_vq.types import TileGeometry
@@ -75,7 +75,7 @@ class FrameEncoder:
     def __init__(
         self,
         model: SparseWindowedModel,
-        linear: Callable[[slice, slice], FloatArray],
+        linear: ReadLinear,
         size: tuple[int, int],
         tiles: Sequence[TileGeometry],
         *,
@@ -113,10 +113,24 @@ class FrameEncoder:
         )
 
     def encode(self, threshold: float, *, detail: bool = True) -> Frame:
-        """Return tokens and detail at a threshold, in sigma."""
-        if not detail:
+        """Return tokens, and detail unless it is not wanted, at a threshold in sigma."""
+        if detail:
+            frame = self._with_detail(threshold)
+        else:
             tokens = self._take(self._linear, Quality(threshold), None)
-            return Frame(tokens, 0.0, [b""] * len(self._tiles))
+            frame = Frame(tokens, 0.0, [b""] * len(self._tiles))
+        rows = self._model.polish_frame(
+            self._linear,
+            self._left(frame),
+            self.size,
+            star=self._star,
+            noise=self._noise,
+            threshold=threshold,
+        )
+        limits = np.full(len(rows), max(threshold, _LOWEST), np.float32)
+        return frame._replace(tokens=self._joined(frame.tokens, Tokens(rows, limits)))
+
+    def _with_detail(self, threshold: float) -> Frame:
         quality = Quality(max(threshold, _LOWEST), _TOLERANCE)
         tokens = self._take(self._linear, quality, None)
         step = self._choose_step(tokens, threshold)
@@ -124,41 +138,40 @@ class FrameEncoder:
         if step == _usual_step(threshold):
             for tile in self._tiles:
                 dear |= self._find_dear(tile, tokens, step)
-        kept = Tokens(tokens.rows[~dear], tokens.limits[~dear])
         changed = _Changes(self.size)
         changed.mark_tokens(tokens.rows[dear])
+        tokens = Tokens(tokens.rows[~dear], tokens.limits[~dear])
         details = []
         for tile in self._tiles:
-            drawn = self._draw(kept.rows, *tile.slices)
-            stream, values = encode_detail(
-                self._linear(*tile.slices) - drawn, step, threshold, self._noises
-            )
+            drawn = self._draw(tokens.rows, *tile.slices)
+            rest = self._linear(*tile.slices) - drawn
+            stream, values = encode_detail(rest, step, threshold, self._noises)
             changed.mark_detail(tile, values, drawn)
             details.append(stream)
-        drawer = DetailDrawer(self._tiles, details.__getitem__, step)
+        frame = Frame(tokens, step, details)
+        if not changed.active.any():
+            return frame
+        more = self._take(self._left(frame), quality, changed)
+        return frame._replace(tokens=self._joined(tokens, more))
+
+    def _left(self, frame: Frame) -> ReadLinear:
+        """Return what reads what a frame leaves of pixels."""
+        drawer = DetailDrawer(self._tiles, frame.details.__getitem__, frame.step)
 
         def left(ys: slice, xs: slice) -> FloatArray:
-            pixels = self._linear(ys, xs) - self._draw(tokens.rows, ys, xs)
+            pixels = self._linear(ys, xs) - self._draw(frame.tokens.rows, ys, xs)
             drawer.add(pixels, ys, xs, -1.0)
             return pixels
 
-        tokens, most = kept, self._model.map_shape.tokens
-        if changed.active.any():
-            tokens = _joined(tokens, self._take(left, quality, changed), most)
-        rows = self._model.polish_frame(
-            self._linear,
-            left,
-            self.size,
-            star=self._star,
-            noise=self._noise,
-            threshold=threshold,
-        )
-        limits = np.full(len(rows), quality.threshold, np.float32)
-        return Frame(_joined(tokens, Tokens(rows, limits), most), step, details)
+        return left
 
-    def _take(
-        self, linear: Callable[[slice, slice], FloatArray], quality: Quality, focus: Focus | None
-    ) -> Tokens:
+    def _joined(self, first: Tokens, second: Tokens) -> Tokens:
+        """Return tokens of both, as many as a position has room for."""
+        rows = np.concatenate([first.rows, second.rows])
+        room = with_room(rows, self._model.map_shape.tokens)
+        return Tokens(rows[room], np.concatenate([first.limits, second.limits])[room])
+
+    def _take(self, linear: ReadLinear, quality: Quality, focus: Focus | None) -> Tokens:
         return self._model.encode_frame(
             linear,
             self.size,
@@ -202,13 +215,6 @@ class FrameEncoder:
 
 def _usual_step(threshold: float) -> float:
     return float(np.float32(max(2 * threshold, 0.4 * threshold**2)))
-
-
-def _joined(first: Tokens, second: Tokens, most: int) -> Tokens:
-    """Return tokens of both, the first so many of each position."""
-    rows = np.concatenate([first.rows, second.rows])
-    room = with_room(rows, most)
-    return Tokens(rows[room], np.concatenate([first.limits, second.limits])[room])
 
 
 class _Changes:
