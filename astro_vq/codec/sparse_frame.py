@@ -27,7 +27,9 @@ _TOKEN_BITS = 16.0
 _MOST_DETAIL = 5.0  # bits per pixel that detail may take, times the square of the threshold
 _SOME_DETAIL = 0.04  # bits per pixel that it may take in any case
 _ENOUGH = 2.0  # threshold below which it may take any
-_VISIBLE = 1.5  # sigma, of what was drawn: fluxes there are followed
+_VISIBLE = 1.5  # sigma, of what was drawn: bright enough for a share of it to stay
+_CHANGED = 2.0  # sigma, of the detail: what may leave something else to take
+_KEPT_PIXELS = 2**24  # of a frame that is read once
 
 
 class Frame(NamedTuple):
@@ -83,7 +85,7 @@ class FrameEncoder:
         noise: NDArray[np.float64],
     ) -> None:
         self._model = model
-        self._linear = linear
+        self._linear = _kept(linear, size) if size[0] * size[1] <= _KEPT_PIXELS else linear
         self.size = size
         self._tiles = tiles
         self._star = star
@@ -213,6 +215,16 @@ class FrameEncoder:
         return step
 
 
+def _kept(linear: ReadLinear, size: tuple[int, int]) -> ReadLinear:
+    """Return what reads pixels once and then gives copies of them."""
+    pixels = linear(slice(0, size[0]), slice(0, size[1]))
+
+    def read(ys: slice, xs: slice) -> FloatArray:
+        return pixels[ys, xs].copy()
+
+    return read
+
+
 def _usual_step(threshold: float) -> float:
     return float(np.float32(max(2 * threshold, 0.4 * threshold**2)))
 
@@ -237,7 +249,7 @@ class _Changes:
             tile.y0 // STRIDE : -(-(tile.y0 + tile.ny) // STRIDE),
             tile.x0 // STRIDE : -(-(tile.x0 + tile.nx) // STRIDE),
         ]
-        self.active[place] |= _largest(np.abs(values)) > 0.5
+        self.active[place] |= _largest(np.abs(values)) > _CHANGED
         bright = _largest(np.abs(ndimage.uniform_filter(values, 3)) + np.abs(drawn))
         bright[bright <= _VISIBLE] = 0
         self.near[place] = ndimage.maximum_filter(bright, 3)

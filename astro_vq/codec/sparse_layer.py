@@ -74,14 +74,13 @@ class SparseLayerMaker(TokenLayerMaker):
             self._sparse.measure_condition(self._reader(k), self._size, self.scalings[k])
             for k in range(self._grid.planes)
         ]
-        planes = [self._plane(k) for k in range(self._grid.planes)]
         alone = self._step is None
         budget = self._budget()
         if self._choice.bits_per_pixel is not None:
-            self._frames = self._encode_within(planes, budget, alone)
+            self._frames = self._encode_within(budget, alone)
         else:
             threshold = self._choice.quality or (USUAL_THRESHOLD if alone else BESIDE_PIXELS)
-            self._frames = [plane.encode(threshold, detail=alone) for plane in planes]
+            self._frames = self._encode_planes(threshold, alone)
         self._keep(self._limit_for(budget) if budget < math.inf else 0.0)
 
     def _plane(self, plane: int) -> FrameEncoder:
@@ -109,20 +108,24 @@ class SparseLayerMaker(TokenLayerMaker):
             bits = _BESIDE_SHARE * _pixel_bits(self.scalings[0].sigma, self._step)
         return bits * self._grid.pixels / 8 - sum(map(len, self._side().values()))
 
-    def _encode_within(self, planes: list[FrameEncoder], budget: float, alone: bool) -> list[Frame]:
+    def _encode_planes(self, threshold: float, alone: bool) -> list[Frame]:
+        planes = range(self._grid.planes)
+        return [self._plane(k).encode(threshold, detail=alone) for k in planes]
+
+    def _encode_within(self, budget: float, alone: bool) -> list[Frame]:
         """Return frames of about as many bytes as a budget allows, rather fewer."""
-        middle = planes[len(planes) // 2].sample(_SAMPLE)
+        middle = self._plane(self._grid.planes // 2).sample(_SAMPLE)
         share = budget * middle.pixels / self._grid.pixels
         threshold, frame = self._search(middle, share, alone)
         if middle.pixels == self._grid.pixels:
             return [frame]
-        frames = [plane.encode(threshold, detail=alone) for plane in planes]
+        frames = self._encode_planes(threshold, alone)
         for _ in range(_TRIES):
-            taken = sum(self._bytes_of(plane, f) for plane, f in zip(planes, frames, strict=True))
+            taken = sum(self._bytes_of(frame, self._size) for frame in frames)
             if taken <= 1.05 * budget or threshold >= _HIGHEST:
                 break  # a few tokens may be left out
             threshold *= max((taken / budget) ** (1 / _SLOPE), 1.05)
-            frames = [plane.encode(threshold, detail=alone) for plane in planes]
+            frames = self._encode_planes(threshold, alone)
         return frames
 
     def _search(self, plane: FrameEncoder, budget: float, alone: bool) -> tuple[float, Frame]:
@@ -131,7 +134,7 @@ class SparseLayerMaker(TokenLayerMaker):
         threshold, best = USUAL_THRESHOLD, None
         for _ in range(_TRIES):
             frame = plane.encode(threshold, detail=alone)
-            taken = self._bytes_of(plane, frame)
+            taken = self._bytes_of(frame, plane.size)
             if taken <= budget:
                 best, high = (threshold, frame), threshold
             else:
@@ -143,10 +146,10 @@ class SparseLayerMaker(TokenLayerMaker):
                 threshold = math.sqrt(low * high)
         return best or (_HIGHEST, plane.encode(_HIGHEST, detail=alone))
 
-    def _bytes_of(self, plane: FrameEncoder, frame: Frame) -> int:
+    def _bytes_of(self, frame: Frame, size: tuple[int, int]) -> int:
         """Return what a frame takes, coded as one."""
         stride = self._layer.stride
-        shape = (self._layer.depth, *(-(-n // stride) for n in plane.size))
+        shape = (self._layer.depth, *(-(-n // stride) for n in size))
         maps = np.zeros(shape, np.int32)
         fill_map(maps, frame.tokens.rows, self._sparse.codes_per_level)
         tables = first_contexts(self._sparse.map_shape)

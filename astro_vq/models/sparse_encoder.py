@@ -29,6 +29,7 @@ TOLERANCE = 0.001
 _TOKEN_BITS = 18.0  # of a usual token; a code that is dearer must explain more
 _LOOK = 0.75
 _MOST = 2**20
+_FINEST = 2  # levels of a second look
 _DRIFT = 0.05  # thresholds by which latents may be off before they are made again
 
 
@@ -124,7 +125,7 @@ class Pursuit:
         self._pixels = pixels
 
     def look_at(self, near: FloatArray, changed: NDArray[np.bool_]) -> None:
-        """Take tokens only where something changed since others were taken.
+        """Take tokens only where something changed, and of the finest levels, from now on.
 
         Parameters
         ----------
@@ -138,7 +139,8 @@ class Pursuit:
         here = np.zeros(self._near.shape, np.float32)
         here[:h, :w] = changed
         for n, level in enumerate(self._residual.levels):
-            level.drift[ndimage.maximum_filter(_coarsen(here, 1 << n), 5) == 0] = 0
+            wide = ndimage.maximum_filter(_coarsen(here, 1 << n), 5)
+            level.drift[(wide == 0) | (n >= _FINEST)] = 0
 
     def run(self, threshold: float, *, first: float = 64.0) -> None:
         """Take tokens until none is worth its bits, the brightest sources first: by stages.
