@@ -9,7 +9,7 @@ from astro_vq.config import ModelConfig
 from astro_vq.errors import ConfigError
 from astro_vq.likelihoods import Likelihood
 from astro_vq.models.base import LossTerms, PixelBatch, build_parts, finish_terms, prepare
-from astro_vq.models.vae import VAE
+from astro_vq.models.vae import VAE, Draw, Gaussian
 
 
 class IWAE(VAE):
@@ -24,6 +24,11 @@ class IWAE(VAE):
     ``loss = -sum_b bound_b / (number of valid pixels)``; with k = 1 it is the VAE with a KL term
     estimated at the draw.
 
+    The gradient is that of the bound in expectation, without the part of it that only adds noise:
+    the density of the posterior is taken as fixed, and what reaches the posterior through draw i
+    is weighted by the square of its share ``w_i / sum_j w_j``. Where the posterior is exact, each
+    draw gives the encoder a gradient of zero.
+
     Parameters
     ----------
     encoder, decoder, likelihood, channels, stride, halo
@@ -33,7 +38,8 @@ class IWAE(VAE):
 
     References
     ----------
-    Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519.
+    Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519. The gradient: Tucker, Lawson, Gu, Maddison
+    2018, arXiv:1810.04152, equation 8.
     """
 
     def __init__(
@@ -69,13 +75,21 @@ class IWAE(VAE):
     def loss(self, batch: PixelBatch) -> LossTerms:
         """Return ``loss``, ``bound`` (nats per image) and ``bits_per_dim`` of the bound."""
         prepared = prepare(batch)
-        weights = self._log_weights(prepared, self.samples, None)
-        bound: Tensor = weights.logsumexp(0) - math.log(self.samples)
-        loss = -bound.sum() / prepared.dimensions
+        posterior = self.posterior(prepared.pixels).repeat(self.samples)
+        latents = posterior.draw()
+        fixed = Gaussian(*(part.detach() for part in posterior))
+        log_ratio = Gaussian.standard(latents).log_prob(latents) - fixed.log_prob(latents)
+        log_weights = self._log_weights(prepared, Draw(latents, log_ratio, ()), self.samples)
+        shares = log_weights.detach().softmax(0)
+        if latents.requires_grad:
+            latents.register_hook(lambda gradient: gradient * shares.view(-1, 1, 1, 1))
+        bound: Tensor = log_weights.detach().logsumexp(0) - math.log(self.samples)
+        slope = (shares * log_weights).sum(0)  # its gradient is that of the bound
+        loss = -(bound + slope - slope.detach()).sum() / prepared.dimensions
         terms = {
             "nll": -bound.mean(),
             "bound": bound.mean(),
-            "nll_per_dim": loss,
-            "bits_per_dim": loss / math.log(2),
+            "nll_per_dim": loss.detach(),
+            "bits_per_dim": loss.detach() / math.log(2),
         }
         return finish_terms(loss, terms)

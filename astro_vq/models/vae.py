@@ -207,11 +207,8 @@ class VAE(Model):
         latents = self.draw_prior(number, size, generator)
         return self.likelihood.sample(self.decode(latents), generator)
 
-    def _log_weights(
-        self, prepared: Prepared, samples: int, generator: torch.Generator | None
-    ) -> Tensor:
-        """Return ``log p(x, z) - log q(z | x)`` (samples, B)."""
-        drawn = self.draw(prepared.pixels, samples, generator)
+    def _log_weights(self, prepared: Prepared, drawn: Draw, samples: int) -> Tensor:
+        """Return ``log p(x, z) - log q(z | x)`` (samples, B) of what was drawn."""
         repeated = Prepared(
             prepared.pixels.repeat(samples, 1, 1, 1),
             None if prepared.mask is None else prepared.mask.repeat(samples, 1, 1, 1),
@@ -260,7 +257,9 @@ class VAE(Model):
         prepared = prepare(batch)
         total = torch.full((len(prepared.pixels),), -torch.inf, dtype=torch.float64)
         for start in range(0, samples, chunk):
-            part = self._log_weights(prepared, min(chunk, samples - start), generator)
+            number = min(chunk, samples - start)
+            drawn = self.draw(prepared.pixels, number, generator)
+            part = self._log_weights(prepared, drawn, number)
             total = torch.logaddexp(total.to(part.device), part.double().logsumexp(0))
         return total - math.log(samples)
 

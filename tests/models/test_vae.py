@@ -10,6 +10,7 @@ from astro_vq.config import ModelConfig
 from astro_vq.errors import ConfigError
 from astro_vq.likelihoods import Normal
 from astro_vq.models import IWAE, VAE, PlainBatch, build_model
+from astro_vq.models.base import prepare
 from astro_vq.models.hierarchical import multiply
 from astro_vq.models.vae import Gaussian
 
@@ -150,6 +151,44 @@ def test_more_samples_bring_the_bound_nearer_to_the_likelihood():
     expected = truth.log_prob(x.flatten(1)).mean()
     assert bounds[0] < bounds[1] < bounds[2] < expected + 0.02
     assert expected - bounds[2] < 0.1 * (expected - bounds[0])
+
+
+def gradients(seed, x, *, plain):
+    """Gradients of encoder and decoder of a linear model whose encoder is not the posterior."""
+    model, _ = linear(IWAE, samples=4)
+    with torch.no_grad():
+        model.encoder.weight.mul_(0.6)
+    for weight in (model.encoder.weight, model.decoder.weight):
+        weight.requires_grad_()
+    torch.manual_seed(seed)
+    if plain:
+        weights = model._log_weights(prepare(PlainBatch(x)), model.draw(x, 4), 4)
+        loss = -(weights.logsumexp(0) - math.log(4)).mean() / 16
+    else:
+        loss = model.loss(PlainBatch(x))["loss"]
+    loss.backward()
+    return loss.item(), model.encoder.weight.grad, model.decoder.weight.grad
+
+
+def test_the_gradient_of_an_importance_weighted_model_is_that_of_its_bound():
+    x = torch.randn(1, 1, 4, 4, dtype=torch.float64).expand(1000, 1, 4, 4)
+    ours, plain = gradients(0, x, plain=False), gradients(0, x, plain=True)
+    assert ours[0] == pytest.approx(plain[0], rel=1e-12)
+    torch.testing.assert_close(ours[2], plain[2])  # of the decoder: draw by draw
+    # of the encoder: on average, with less noise
+    ours = torch.stack([gradients(s, x, plain=False)[1] for s in range(20)])
+    plain = torch.stack([gradients(99 - s, x, plain=True)[1] for s in range(20)])
+    error = ((ours.var(0) + plain.var(0)) / 20).sqrt()
+    assert ((ours.mean(0) - plain.mean(0)).abs() < 4.5 * error).all()
+    assert ours.std(0).norm() < 0.3 * plain.std(0).norm()
+
+
+def test_with_the_exact_posterior_no_draw_moves_the_encoder():
+    x = 2 * torch.randn(5, 1, 4, 4, dtype=torch.float64)
+    model, _ = linear(IWAE, samples=3)
+    model.encoder.weight.requires_grad_()
+    model.loss(PlainBatch(x))["loss"].backward()
+    assert model.encoder.weight.grad.abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("name", ["vae", "hierarchical-vae"])
