@@ -82,7 +82,9 @@ class IWAE(VAE):
         log_weights = self._log_weights(prepared, Draw(latents, log_ratio, ()), self.samples)
         shares = log_weights.detach().softmax(0)
         if latents.requires_grad:
-            latents.register_hook(lambda gradient: gradient * shares.view(-1, 1, 1, 1))
+            latents.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: gradient * shares.view(-1, 1, 1, 1)
+            )
         bound: Tensor = log_weights.detach().logsumexp(0) - math.log(self.samples)
         slope = (shares * log_weights).sum(0)  # its gradient is that of the bound
         loss = -(bound + slope - slope.detach()).sum() / prepared.dimensions
