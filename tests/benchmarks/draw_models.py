@@ -59,7 +59,7 @@ def draw_mnist(runs: list[dict[str, Any]]) -> Figure:
             axes.plot(end, final, "*", ms=11, color=colour, label=f"{label}, 5,000 samples")
     for (label, value), style in zip(PUBLISHED.items(), ("-", ":"), strict=True):
         axes.axhline(value, color="0.5", linewidth=1, linestyle=style, label=label)
-    axes.set_ylim(-92, -85)
+    axes.set_ylim(-92, -84.5)
     axes.set_xlabel("epoch")
     axes.set_ylabel("bound on test images, nats")
     axes.legend(fontsize="small")
