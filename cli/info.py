@@ -100,6 +100,8 @@ def describe_file(about: dict[str, Any]) -> Iterator[str]:
                 f"tokens    HDU {hdu['index']}: {bits['count']}, of {bits['coded']:.3g} bits "
                 f"(fixed width {bits['fixed_width']}, order-0 entropy {bits['order_0']:.3g})"
             )
+        if bits.get("detail_bytes"):
+            yield f"detail    HDU {hdu['index']}: {format_bytes(bits['detail_bytes'])}"
         if "rms_error_sigma" in hdu:
             yield (
                 f"measured  HDU {hdu['index']}: rms error {format_number(hdu['rms_error_sigma'])} "
