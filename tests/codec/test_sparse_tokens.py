@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 
 import astro_vq
 from astro_vq.checkpoint import load_model
@@ -145,3 +146,45 @@ def test_frames_are_encoded_in_whatever_float_they_come(run):
     assert model.is_sparse
     assert model.map_shape == MapShape(6, 32, 184, 6)
     assert next(model.loaded.model.parameters()).dtype == torch.float32
+
+
+@pytest.fixture(scope="module")
+def nebula(run):
+    """An image with bright light at one end, and its file of tokens, in tiles of 64 x 1024 pixels."""
+    image, _ = sky((64, 1600), 4)
+    y, x = np.mgrid[:64, :1600]
+    image += (5 * 300 * np.exp(-((y - 30) ** 2 + (x - 70) ** 2) / 2 / 20**2)).astype(np.float32)
+    file, _ = pack(image, run, fidelity="tokens", tile_size=64)
+    return image, file.getvalue()
+
+
+def test_detail_keeps_bright_light_and_is_drawn_in_any_section(run, nebula):
+    image, packed = nebula
+    with astro_vq.open(io.BytesIO(packed), model=run) as opened:
+        decoded = opened.data
+        part = opened.section[10:60, 30:150]
+        bits = opened[0].measure_tokens()
+    assert bits["detail_bytes"] > 0
+    assert np.sqrt(np.mean((decoded - image) ** 2)) < 1.3 * 5
+    np.testing.assert_array_equal(part, decoded[10:60, 30:150])
+
+
+def test_a_tile_whose_detail_is_damaged_is_lost_with_what_its_tokens_reach(run, nebula):
+    _, packed = nebula
+    with astro_vq.open(io.BytesIO(packed), model=run) as opened:
+        whole = opened.data
+    with fits.open(io.BytesIO(packed)) as file:
+        column = next(hdu for hdu in file[1:] if "TOKENS" in hdu.columns.names).data["TOKENS"]
+        stream = max((row.tobytes() for row in column), key=len)
+    at = packed.index(stream) + len(stream) - 2
+    broken = packed[:at] + bytes([packed[at] ^ 255]) + packed[at + 1 :]
+    with pytest.raises(FormatError, match="damaged"):
+        astro_vq.decompress(io.BytesIO(broken), io.BytesIO(), model=run)
+    target = io.BytesIO()
+    result = astro_vq.decompress(io.BytesIO(broken), target, model=run, keep_going=True)
+    assert len(result.damaged) == 1
+    rest = fits.getdata(io.BytesIO(target.getvalue()))
+    lost = np.isnan(rest).all(0)
+    assert lost[:1024].all()
+    assert not lost[1024 + 384 :].any()
+    np.testing.assert_allclose(rest[:, ~lost], whole[:, ~lost], rtol=1e-5)
