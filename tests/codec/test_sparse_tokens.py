@@ -150,7 +150,7 @@ def test_frames_are_encoded_in_whatever_float_they_come(run):
 
 @pytest.fixture(scope="module")
 def nebula(run):
-    """An image with bright light at one end, and its file of tokens, in tiles of 64 x 1024 pixels."""
+    """An image with bright light at one end, and its file of tokens, in tiles of 64 x 1024."""
     image, _ = sky((64, 1600), 4)
     y, x = np.mgrid[:64, :1600]
     image += (5 * 300 * np.exp(-((y - 30) ** 2 + (x - 70) ** 2) / 2 / 20**2)).astype(np.float32)
