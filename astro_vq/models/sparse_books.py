@@ -44,10 +44,8 @@ class Book(NamedTuple):
         What each code adds to the latents of the 7 x 7 cells around its own.
     sizes : ndarray of float32, shape (N, 49)
         Their norms.
-    seen, first_seen : ndarray of float32, shape (N,), (M,)
-        Part of each that an aperture of four pixels sees at most, in units of its noise.
     aims : ndarray of float32, shape (N, D)
-        Of the codes; see `seen_by_aperture`.
+        Of the codes; see `aims_of`.
     reach : ndarray of float32, shape (N, LEVELS)
         Norm of what each adds to the latents of one cell of any level, at most.
     edges : ndarray of float32, shape (N,)
@@ -59,8 +57,6 @@ class Book(NamedTuple):
     patches: FloatArray
     overlaps: FloatArray
     sizes: FloatArray
-    seen: FloatArray
-    first_seen: FloatArray
     aims: FloatArray
     reach: FloatArray
     edges: FloatArray
@@ -117,10 +113,8 @@ def view_of_aperture(basis: FloatArray, level: int) -> FloatArray:
     return smooth.reshape(len(basis), -1).astype(np.float32)
 
 
-def seen_by_aperture(
-    codes: FloatArray, view: FloatArray, level: int
-) -> tuple[FloatArray, FloatArray]:
-    """Return what the best placed aperture sees of codes, and what makes up a code's gain.
+def aims_of(codes: FloatArray, view: FloatArray, level: int) -> FloatArray:
+    """Return what makes up a code's gain, by all pixels and by the best placed aperture.
 
     Parameters
     ----------
@@ -129,24 +123,19 @@ def seen_by_aperture(
     view : ndarray of float32, shape (D, P)
         See `view_of_aperture`.
     level : int
-        Half as much is seen at each level beyond 2.
+        Apertures count up to level 2.
 
     Returns
     -------
-    seen : ndarray of float32, shape (N,)
-        At most 1.
-    aims : ndarray of float32, shape (N, D)
+    ndarray of float32, shape (N, D)
         Products of latents with them are gains that leave little in pixels and in the aperture.
     """
     responses = codes @ view
     best = np.abs(responses).argmax(1)
     seen = responses[np.arange(len(codes)), best]
-    shrink = 2.0 ** -max(level - MEASURED + 1, 0)
     weight = _FLUX_WEIGHT if level < MEASURED else 0.0
     aims = (codes + weight * seen[:, None] * view.T[best]) / (1 + weight * seen[:, None] ** 2)
-    return np.minimum(np.abs(seen), 1).astype(np.float32) * np.float32(shrink), aims.astype(
-        np.float32
-    )
+    return aims.astype(np.float32)
 
 
 def unit_codes(codes: FloatArray, middle: FloatArray) -> FloatArray:
@@ -247,10 +236,9 @@ class BookMaker:
         added = added.reshape(len(codes), (2 * REACH + 1) ** 2, -1)
         sizes = np.sqrt(np.square(added).sum(2))
         view = self._views[min(level, MEASURED - 1)]
-        seen, aims = seen_by_aperture(codes, view, level)
-        first_seen = seen_by_aperture(first, view, level)[0]
+        aims = aims_of(codes, view, level)
         reach, edges = reach_of(patches, level), edges_of(patches, level)
-        return Book(codes, first, patches, added, sizes, seen, first_seen, aims, reach, edges)
+        return Book(codes, first, patches, added, sizes, aims, reach, edges)
 
     def _add(self, book: Book, level: int, star: StarShape) -> Book:
         """Return a book with the codes of stars, or as it is where they do not fit the level."""

@@ -24,7 +24,6 @@ IntArray = NDArray[np.int64]
 
 _STAGES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.4)  # thresholds before the one that is asked for
 _SWEEPS = 3
-_FOLLOWING = 1.0  # threshold near tokens, in that of new sources, for what an aperture sees
 TOLERANCE = 0.001
 _TOKEN_BITS = 18.0  # of a usual token; a code that is dearer must explain more
 _LOOK = 0.75
@@ -186,7 +185,7 @@ class Pursuit:
             level.criterion,
             threshold,
             self._tolerance,
-            (level.far, level.near),
+            level.looked,
             around,
             allowed,
             free,
@@ -347,15 +346,12 @@ def _spread(values: FloatArray, coarse: FloatArray, step: int) -> None:
 
 def _criterion(book: Book, noise: NDArray[np.float64], learnt: int) -> Criterion:
 
-    def weigh(codes: FloatArray, seen: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def weigh(codes: FloatArray) -> FloatArray:
         double = codes.astype(np.float64)
         sigma = np.sqrt(np.maximum(((double @ noise) * double).sum(1), 1e-4))
-        near = np.maximum(1.0, seen / _FOLLOWING) / sigma
-        return (1 / sigma).astype(np.float32), near.astype(np.float32)
+        return np.asarray(1 / sigma, np.float32)
 
-    far, near = weigh(book.codes, book.seen)
-    first_far, first_near = weigh(book.first, book.first_seen)
     bits = np.full(len(book.codes), math.log2(max(learnt, 2)) + 1.0, np.float32)
     bits[learnt:] = math.log2(STAR_CODES) + 1.0
     cost = ((bits + 10) / _TOKEN_BITS - 1).astype(np.float32)
-    return Criterion(far, near, first_far, first_near, cost)
+    return Criterion(weigh(book.codes), weigh(book.first), cost)

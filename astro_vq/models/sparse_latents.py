@@ -38,8 +38,8 @@ class Level:
         Latents.
     strength : ndarray of float32, shape (h, w)
         Largest gain of the first look.
-    far, near : ndarray of float32, shape (h, w)
-        Largest gain of the first look, weighted as away from tokens and as close to some.
+    looked : ndarray of float32, shape (h, w)
+        Largest gain of the first look, weighted.
     drift : ndarray of float32, shape (h, w)
         How far latents may be from what is left.
     unscored : ndarray of float32, shape (h, w)
@@ -55,7 +55,7 @@ class Level:
         self.columns = np.ascontiguousarray(book.codes.T)
         self.z = np.zeros((*size, len(basis)), np.float32)
         self.strength = np.zeros(size, np.float32)
-        self.far, self.near = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        self.looked = np.zeros(size, np.float32)
         self.drift = np.full(size, np.inf, np.float32)
         self.unscored = np.zeros(size, np.float32)
         self.hopeless = np.full((2, *size), np.inf, np.float32)
@@ -63,12 +63,12 @@ class Level:
     def score(self, cells: IntArray) -> None:
         """Look at cells, numbered row by row."""
         z = self.z.reshape(-1, self.z.shape[2])
-        first, criterion = self.book.first, self.criterion
-        scores = [a.reshape(-1) for a in (self.strength, self.far, self.near)]
+        first, weights = self.book.first, self.criterion.first_weights
+        scores = [a.reshape(-1) for a in (self.strength, self.looked)]
         together = at_once(*first.shape)
 
         def work(part: IntArray) -> None:
-            _score(z, part, first, criterion.first_far, criterion.first_near, together, *scores)
+            _score(z, part, first, weights, together, *scores)
 
         in_threads(work, parts_of(cells))
 
@@ -189,20 +189,17 @@ def _score(
     z: FloatArray,
     cells: IntArray,
     first: FloatArray,
-    first_far: FloatArray,
-    first_near: FloatArray,
+    weights: FloatArray,
     together: int,
     strength: FloatArray,
-    far: FloatArray,
-    near: FloatArray,
+    looked: FloatArray,
 ) -> None:
-    best = np.empty((3, together), np.float32)
+    best = np.empty((2, together), np.float32)
     for start in range(0, cells.shape[0], together):
         part = cells[start : start + together]
-        look(z, part, first, first_far, first_near, best)
+        look(z, part, first, weights, best)
         for k in range(part.shape[0]):
-            cell = part[k]
-            strength[cell], far[cell], near[cell] = best[0, k], best[1, k], best[2, k]
+            strength[part[k]], looked[part[k]] = best[0, k], best[1, k]
 
 
 @compiled

@@ -33,18 +33,16 @@ class Criterion(NamedTuple):
 
     Attributes
     ----------
-    far, near : ndarray of float32, shape (N,)
-        Weights of the codes away from and close to codes that are taken already.
-    first_far, first_near : ndarray of float32, shape (M,)
-        Those of the few codes that cells are looked through with first.
+    weights : ndarray of float32, shape (N,)
+        Of the codes.
+    first_weights : ndarray of float32, shape (M,)
+        Of the few codes that cells are looked through with first.
     cost : ndarray of float32, shape (N,)
         Of each code.
     """
 
-    far: FloatArray
-    near: FloatArray
-    first_far: FloatArray
-    first_near: FloatArray
+    weights: FloatArray
+    first_weights: FloatArray
     cost: FloatArray
 
 
@@ -98,8 +96,7 @@ def look(
     z: FloatArray,
     cells: IntArray,
     first: FloatArray,
-    first_far: FloatArray,
-    first_near: FloatArray,
+    weights: FloatArray,
     best: FloatArray,
 ) -> None:
     """Write what the first look at some cells finds.
@@ -112,10 +109,10 @@ def look(
         Which.
     first : ndarray of float32, shape (M, D)
         Codes of the first look.
-    first_far, first_near : ndarray of float32, shape (M,)
-        Their weights.
-    best : ndarray of float32, shape (3, at least n)
-        Largest size of the gains, as they are, and with each of the weights.
+    weights : ndarray of float32, shape (M,)
+        Of these.
+    best : ndarray of float32, shape (2, at least n)
+        Largest size of the gains, as they are, and weighted.
     """
     count, dim = cells.shape[0], z.shape[1]
     columns = np.empty((dim, count), np.float32)
@@ -125,36 +122,30 @@ def look(
             columns[d, k] = z[cell, d]
     products = np.empty((first.shape[0], count), np.float32)
     np.dot(first, columns, products)
-    _weigh(products, first_far, first_near, best[0], best[1], best[2])
+    _weigh(products, weights, best[0], best[1])
 
 
 @compiled_in_any_order
 def _weigh(
     products: FloatArray,
-    first_far: FloatArray,
-    first_near: FloatArray,
+    weights: FloatArray,
     even: FloatArray,
-    far: FloatArray,
-    near: FloatArray,
+    weighted: FloatArray,
 ) -> None:
     """Write the largest sizes in each column of products, two rows at a time."""
     number, count = products.shape
-    even[:count] = far[:count] = near[:count] = 0
+    even[:count] = weighted[:count] = 0
     for c in range(0, number, 2):
         d = min(c + 1, number - 1)
         row, other = products[c], products[d]
-        away, away_other = first_far[c], first_far[d]
-        close, close_other = first_near[c], first_near[d]
+        weight, weight_other = weights[c], weights[d]
         for k in range(count):
             size, size_other = abs(row[k]), abs(other[k])
-            x, x_other = size * away, size_other * away_other
-            y, y_other = size * close, size_other * close_other
+            x, x_other = size * weight, size_other * weight_other
             size = size if size > size_other else size_other
             x = x if x > x_other else x_other
-            y = y if y > y_other else y_other
             even[k] = size if size > even[k] else even[k]
-            far[k] = x if x > far[k] else far[k]
-            near[k] = y if y > near[k] else near[k]
+            weighted[k] = x if x > weighted[k] else weighted[k]
 
 
 @compiled
@@ -162,8 +153,7 @@ def _look_again(
     z: FloatArray,
     cells: IntArray,
     first: FloatArray,
-    first_far: FloatArray,
-    first_near: FloatArray,
+    weights: FloatArray,
     near: FloatArray,
     threshold: float,
     share: float,
@@ -171,14 +161,13 @@ def _look_again(
 ) -> None:
     """Write the scores of some cells; all arrays are flat."""
     together = max(_ALONE // first.size, 1)
-    best = np.empty((3, together), np.float32)
+    best = np.empty((2, together), np.float32)
     for start in range(0, cells.shape[0], together):
         part = cells[start : start + together]
-        look(z, part, first, first_far, first_near, best)
+        look(z, part, first, weights, best)
         for k in range(part.shape[0]):
-            at = near[part[k]]
-            factor = 1 / (threshold * math.sqrt(1 + (share * at) ** 2))
-            score[part[k]] = (best[2, k] if at > 0 else best[1, k]) * factor
+            factor = 1 / (threshold * math.sqrt(1 + (share * near[part[k]]) ** 2))
+            score[part[k]] = best[1, k] * factor
 
 
 @compiled
@@ -211,7 +200,7 @@ def pursue(
     criterion: Criterion,
     threshold: float,
     tolerance: float,
-    looked: tuple[FloatArray, FloatArray],
+    looked: FloatArray,
     near: FloatArray,
     allowed: NDArray[np.bool_],
     free: IntArray,
@@ -241,8 +230,8 @@ def pursue(
         In sigma.
     tolerance : float
         Share of the gains nearby that may stay, at a threshold of 1.
-    looked : (ndarray, ndarray) of float32, shape (h, w)
-        Largest gain of the first look at each cell, weighted by `first_far` and `first_near`.
+    looked : ndarray of float32, shape (h, w)
+        Largest gain of the first look at each cell, weighted.
     near : ndarray of float32, shape (h, w)
         Largest gain taken around each cell, 0 for none; updated.
     allowed : ndarray of bool, shape (h, w)
@@ -252,8 +241,8 @@ def pursue(
     unscored : ndarray of float32, shape (h, w)
         How far latents moved since the first look at most; updated.
     hopeless : ndarray of float32, shape (2, h, w)
-        Thresholds from which on a full search of each cell found nothing worth its bits, with the
-        weights away from tokens and close to some; infinite where nobody searched; updated.
+        Thresholds from which on a full search of each cell found nothing worth its bits, before
+        anything was taken around it and since; infinite where nobody searched; updated.
     values : ndarray of float32
         Of the gains.
     least : float
@@ -300,7 +289,7 @@ def pursue(
         )
 
     bands = [(k, min(k + _BAND, h)) for k in range(0, h, _BAND)]
-    _first_scores(*looked, near, allowed, hopeless, threshold, tolerance * threshold, score)
+    _first_scores(looked, near, allowed, hopeless, threshold, tolerance * threshold, score)
     if len(bands) < 3:
         return work((0, h))
     worth = bool(np.count_nonzero(score > least) > _WORTH)
@@ -313,8 +302,7 @@ def pursue(
 
 @compiled
 def _first_scores(
-    looked_far: FloatArray,
-    looked_near: FloatArray,
+    looked: FloatArray,
     near: FloatArray,
     allowed: NDArray[np.bool_],
     hopeless: FloatArray,
@@ -328,10 +316,8 @@ def _first_scores(
             if not allowed[i, j]:
                 continue
             height = threshold * math.sqrt(1 + (share * near[i, j]) ** 2)
-            if near[i, j] > 0 and height < hopeless[1, i, j]:
-                score[i, j] = looked_near[i, j] / height
-            elif near[i, j] == 0 and height < hopeless[0, i, j]:
-                score[i, j] = looked_far[i, j] / height
+            if height < hopeless[1 if near[i, j] > 0 else 0, i, j]:
+                score[i, j] = looked[i, j] / height
 
 
 @compiled
@@ -341,10 +327,8 @@ def _pursue_rows(
     sizes: FloatArray,
     codes: FloatArray,
     first: FloatArray,
-    far: FloatArray,
-    near_weights: FloatArray,
-    first_far: FloatArray,
-    first_near: FloatArray,
+    weights: FloatArray,
+    first_weights: FloatArray,
     cost: FloatArray,
     threshold: float,
     tolerance: float,
@@ -396,8 +380,7 @@ def _pursue_rows(
             cells_z,
             again[:altered],
             first,
-            first_far,
-            first_near,
+            first_weights,
             cells_near,
             threshold,
             share,
@@ -451,7 +434,6 @@ def _pursue_rows(
                 if changed[i, j]:
                     continue  # looked at again in the next pass
                 factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
-                weights = near_weights if near[i, j] > 0 else far
                 code, worth = _choose(products[k], weights, cost, factor, worths, spare)
                 gain = float(products[k, code])
                 index = _nearest(abs(gain), values)

@@ -10,10 +10,7 @@ from astro_vq.config import ModelConfig, RunConfig
 from astro_vq.errors import ConfigError
 from astro_vq.models import PlainBatch, SparseVQ, build_model
 from astro_vq.models.sparse_atoms import BETAS, STAR_CODES, StarShape, profiles, star_patches
-from astro_vq.models.sparse_books import (
-    latent_noise,
-    overlaps_of,
-)
+from astro_vq.models.sparse_books import latent_noise, overlaps_of, view_of_aperture
 from astro_vq.models.sparse_encoder import Quality
 from astro_vq.models.sparse_gains import GAINS
 from astro_vq.models.sparse_scales import add_enlarged, draw, project, reduce
@@ -96,15 +93,32 @@ def test_white_noise_gives_latents_the_covariance_of_the_basis(model):
 
 
 def test_an_aperture_sees_at_most_all_of_a_code(model):
-    for book in model.maker.books(GAUSSIAN):
-        assert book.seen.min() >= 0
-        assert book.seen.max() <= 1
+    books = model.maker.books(GAUSSIAN)
+    for level in range(3):
+        view = view_of_aperture(model.maker.basis, level)
+        assert np.abs(books[level].codes[:64] @ view).max() <= 1.0001
     # a star of 1.13 pixels sigma in a disc of 57 pixels: all its flux, over the noise of the disc
-    book = model.maker.books(GAUSSIAN)[0]
+    book, view = books[0], view_of_aperture(model.maker.basis, 0)
     star = 64 + 44
-    assert book.seen[star] == pytest.approx(book.patches[star].sum() / 57**0.5, rel=0.1)
+    seen = book.codes[star] @ view
+    assert seen.max() == pytest.approx(book.patches[star].sum() / 57**0.5, rel=0.1)
     # one alone gets its own gain
     assert book.aims[star] @ book.overlaps[star, 24] == pytest.approx(1.0, abs=3e-3)
+
+
+def test_gains_leave_little_in_pixels_and_in_an_aperture(model):
+    rng = np.random.default_rng(3)
+    books = model.maker.books(GAUSSIAN)
+    codes, view = books[0].codes[:64], view_of_aperture(model.maker.basis, 0)
+    z = rng.normal(size=24).astype(np.float32)
+    for code, aim in zip(codes[:8], books[0].aims, strict=False):
+        place = np.abs(code @ view).argmax()
+        # least squares over latents and, with twice the weight, what the aperture sees
+        rows = np.append(code, 2**0.5 * (code @ view[:, place]))
+        wanted = np.append(z, 2**0.5 * (z @ view[:, place]))
+        gain = np.linalg.lstsq(rows[:, None], wanted, rcond=None)[0][0]
+        assert z @ aim == pytest.approx(gain, rel=1e-4, abs=1e-5)
+    np.testing.assert_array_equal(books[3].aims, books[3].codes)
 
 
 def test_profiles_have_the_width_that_they_say():

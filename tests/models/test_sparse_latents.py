@@ -30,9 +30,7 @@ def maker():
 def residual(maker, pixels):
     books = maker.books(STAR)
     criteria = [
-        Criterion(
-            *(np.ones(len(v), np.float32) for v in (b.codes, b.codes, b.first, b.first, b.codes))
-        )
+        Criterion(*(np.ones(len(v), np.float32) for v in (b.codes, b.first, b.codes)))
         for b in books
     ]
     return Residual(pixels, maker.basis, books, criteria)
