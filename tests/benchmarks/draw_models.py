@@ -56,7 +56,9 @@ def draw_mnist(runs: list[dict[str, Any]]) -> Figure:
         final = run["test"].get("bound")
         if final is not None:
             end = run["curve"][-1]["epoch"]
-            axes.plot(end, final, "*", ms=11, color=colour, label=f"{label}, 5,000 samples")
+            samples = run["test"]["bound_samples"]
+            name = f"{label}, {samples:,.0f} samples"
+            axes.plot(end, final, "*", ms=11, color=colour, label=name)
     for (label, value), style in zip(PUBLISHED.items(), ("-", ":"), strict=True):
         axes.axhline(value, color="0.5", linewidth=1, linestyle=style, label=label)
     axes.set_ylim(-92, -84.5)
