@@ -135,7 +135,7 @@ def aims_of(codes: FloatArray, view: FloatArray, level: int) -> FloatArray:
     seen = responses[np.arange(len(codes)), best]
     weight = _FLUX_WEIGHT if level < MEASURED else 0.0
     aims = (codes + weight * seen[:, None] * view.T[best]) / (1 + weight * seen[:, None] ** 2)
-    return aims.astype(np.float32)
+    return np.asarray(aims, np.float32)
 
 
 def unit_codes(codes: FloatArray, middle: FloatArray) -> FloatArray:
