@@ -145,11 +145,23 @@ class DetailDrawer:
         return self._kept[number]
 
 
-def count_bits(left: FloatArray, step: float) -> NDArray[np.float64]:
-    """Estimate the bits of each block of 64 x 64 pixels, shape (ceil(H / 64), ceil(W / 64))."""
-    h, w = (-(-n // COST_BLOCK) for n in left.shape)
+def count_bits(
+    bands: Sequence[FloatArray], shape: tuple[int, ...], step: float
+) -> NDArray[np.float64]:
+    """Estimate the bits of each block of 64 x 64 pixels, shape (ceil(H / 64), ceil(W / 64)).
+
+    Parameters
+    ----------
+    bands : sequence of ndarray of float32
+        What `astro_vq.codec.wavelet.forward` gives of pixels.
+    shape : (int, int)
+        Of the pixels.
+    step : float
+        Of coefficients.
+    """
+    h, w = (-(-n // COST_BLOCK) for n in shape)
     out = np.zeros((h, w))
-    for band in forward(left):
+    for band in bands:
         y, x = np.nonzero(np.abs(band) > _ZERO * step)
         bits = _BITS + 2 * np.log2(np.maximum(np.abs(band[y, x]) / step, 1))
         rows, columns = y * h // band.shape[0], x * w // band.shape[1]

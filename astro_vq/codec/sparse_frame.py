@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from astro_vq.codec.detail import COST_BLOCK, DetailDrawer, band_noises, count_bits, encode_detail
 from astro_vq.codec.sparse_windows import Focus, ReadLinear, SparseWindowedModel
+from astro_vq.codec.wavelet import forward
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_encoder import Quality, Tokens, with_room
 from astro_vq.types import TileGeometry
@@ -193,8 +194,9 @@ class FrameEncoder:
         if not inside.any():
             return inside
         pixels = self._linear(*tile.slices)
-        alone = count_bits(pixels, step)
-        beside = count_bits(pixels - self._draw(tokens.rows, *tile.slices), step)
+        left = pixels - self._draw(tokens.rows, *tile.slices)
+        alone = count_bits(forward(pixels), pixels.shape, step)
+        beside = count_bits(forward(left), pixels.shape, step)
         blocks = y[inside] // COST_BLOCK, x[inside] // COST_BLOCK
         np.add.at(beside, blocks, _TOKEN_BITS)
         dear = np.zeros(len(inside), np.bool_)
@@ -210,9 +212,12 @@ class FrameEncoder:
         pixels = self._linear(*tile.slices)
         left = pixels - self._draw(tokens.rows, *tile.slices)
         most = max(_MOST_DETAIL / threshold**2, _SOME_DETAIL) * pixels.size
-        while np.minimum(count_bits(pixels, step), count_bits(left, step)).sum() > most:
+        choices = forward(pixels), forward(left)
+        while True:
+            bits = [count_bits(bands, pixels.shape, step) for bands in choices]
+            if np.minimum(*bits).sum() <= most:
+                return step
             step = float(np.float32(1.5 * step))
-        return step
 
 
 def _kept(linear: ReadLinear, size: tuple[int, int]) -> ReadLinear:

@@ -97,11 +97,12 @@ def polish(
     codes = places[0] * _PLACES + places[1]
     share = _shares(patches, level)[codes]
     values = gain_values()
+    halfway = (values[1:] + values[:-1]) / 2
     kept: list[IntArray] = []
     for _ in range(_TURNS):
         flux = _sums(left, y, x)
         wanted = flux / share
-        size = np.abs(values[None] - np.abs(wanted)[:, None]).argmin(1)
+        size = np.searchsorted(halfway, np.abs(wanted))
         take = (np.abs(flux) > limit) & (size > 0)
         if not take.any():
             break

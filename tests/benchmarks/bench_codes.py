@@ -19,8 +19,21 @@ from astro_vq.codec.sparse_frame import FrameEncoder
 from astro_vq.codec.sparse_windows import SparseWindowedModel
 from astro_vq.data.cutouts import CutoutIndex
 from astro_vq.models.sparse_stars import fit_star
-from astro_vq.training.fit_sparse import cut_pieces
+from astro_vq.training.fit_sparse import Piece, cut_pieces
 from astro_vq.types import TileGeometry
+
+
+def encoder_of(piece: Piece, model: SparseWindowedModel) -> FrameEncoder:
+    """Return the encoder of a piece, as one tile."""
+    height, width = piece.pixels.shape
+    return FrameEncoder(
+        model,
+        lambda ys, xs: piece.pixels[ys, xs].copy(),
+        (height, width),
+        [TileGeometry(0, 0, 0, height, width)],
+        star=fit_star(piece.pixels, model.basis),
+        noise=piece.covariance,
+    )
 
 
 def main() -> None:
@@ -38,16 +51,7 @@ def main() -> None:
     counts, stars = np.zeros(learnt, np.int64), 0
     pieces = cut_pieces(CutoutIndex.build([options.sky]), options.side, seed=7)
     for piece in pieces:
-        size = piece.pixels.shape
-        encoder = FrameEncoder(
-            model,
-            lambda ys, xs, p=piece.pixels: p[ys, xs].copy(),
-            size,
-            [TileGeometry(0, 0, 0, *size)],
-            star=fit_star(piece.pixels, model.basis),
-            noise=piece.covariance,
-        )
-        codes = encoder.encode(options.quality).tokens.rows[:, 3]
+        codes = encoder_of(piece, model).encode(options.quality).tokens.rows[:, 3]
         counts += np.bincount(codes[codes < learnt], minlength=learnt)
         stars += int((codes >= learnt).sum())
     share = counts[counts > 0] / max(counts.sum(), 1)

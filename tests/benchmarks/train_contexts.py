@@ -12,20 +12,18 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from bench_codes import encoder_of
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from astro_vq.checkpoint import load_model
-from astro_vq.codec.sparse_frame import FrameEncoder
 from astro_vq.codec.sparse_windows import SparseWindowedModel
 from astro_vq.codec.wavelet import band_shapes
 from astro_vq.data.cutouts import CutoutIndex
 from astro_vq.entropy import detail_bands, sparse_maps
 from astro_vq.entropy.binary_coder import HALF
 from astro_vq.models.sparse_encoder import fill_map
-from astro_vq.models.sparse_stars import fit_star
 from astro_vq.training.fit_sparse import cut_pieces
-from astro_vq.types import TileGeometry
 
 THRESHOLDS = (3.2, 5.0, 10.0, 16.0)
 SWEEPS = 4
@@ -45,14 +43,7 @@ def main() -> None:
     maps, bands, count, pixels = [], [], 0, 0
     for piece in cut_pieces(CutoutIndex.build([arguments.sky]), arguments.side, seed=7):
         size = piece.pixels.shape
-        encoder = FrameEncoder(
-            model,
-            lambda ys, xs, p=piece.pixels: p[ys, xs].copy(),
-            size,
-            [TileGeometry(0, 0, 0, *size)],
-            star=fit_star(piece.pixels, model.basis),
-            noise=piece.covariance,
-        )
+        encoder = encoder_of(piece, model)
         for threshold in THRESHOLDS:
             frame = encoder.encode(threshold)
             indices = np.zeros((2 * shape.tokens, *(-(-n // 4) for n in size)), np.int32)

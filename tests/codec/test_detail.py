@@ -71,7 +71,7 @@ def test_large_noise_of_coarse_bands_is_left_out_too():
 
 def test_bits_are_about_what_the_stream_takes():
     image = nebula() + np.random.default_rng(0).normal(size=(160, 192)).astype(np.float32)
-    blocks = count_bits(image, 6.0)
+    blocks = count_bits(forward(image), image.shape, 6.0)
     assert blocks.shape == (3, 3)
     assert blocks[1, 1] > blocks[2, 0]
     stream, _ = encode_detail(image, 6.0, 0.0, WHITE)
