@@ -140,4 +140,5 @@ def _version() -> str:
 
 def _absolute(job: Job) -> Job:
     output = None if job.output is None else job.output.absolute()
-    return job._replace(source=job.source.absolute(), output=output)
+    may_replace = job.may_replace or job.is_new  # the cluster tries again by itself
+    return job._replace(source=job.source.absolute(), output=output, may_replace=may_replace)

@@ -30,13 +30,16 @@ class Job(NamedTuple):
         What is written.
     previous : mapping or None
         What a manifest says of this job when it was done in an earlier run.
+    is_new : bool
+        Nothing had the name of the output before the first attempt: what has it later is ours.
     may_replace : bool
-        The output is one that an earlier run began, and may be replaced.
+        The output may be there from an earlier attempt, and is replaced.
     """
 
     source: Path
     output: Path | None = None
     previous: Mapping[str, Any] | None = None
+    is_new: bool = False
     may_replace: bool = False
 
 

@@ -36,8 +36,8 @@ class Manifest:
     settings : mapping
         JSON values that the outputs depend on: with others, a job is not done.
     resume : bool
-        Go on with a manifest that is there: jobs that it says are done are left out, those that
-        it says were started may replace their outputs.
+        Go on with a manifest that is there: jobs that it says are done are left out, others that
+        it knows may replace their outputs where these were new.
     overwrite : bool
         Begin a manifest anew that is there.
 
@@ -100,22 +100,25 @@ class Manifest:
         self._file.seek(offset)
         record = json.loads(_read_line(self._file))
         self._file.seek(place)
-        is_done = record["status"] == "done" and record.get("key") == self._key
-        return job._replace(previous=record if is_done else None, may_replace=True)
+        is_done = record["status"] == "done"
+        is_same = is_done and record.get("key") == self._key
+        is_new = is_done or record.get("is_new", True)  # runs before 0.1.0 did not say
+        return job._replace(previous=record if is_same else None, is_new=is_new, may_replace=is_new)
 
     def begin(self, job: Job) -> None:
         """Note that a job is about to begin, unless it was done before."""
         if job.previous is None:
-            self._add("started", {"input": str(job.source), "output": _text(job.output)})
+            names = {"input": str(job.source), "output": _text(job.output)}
+            self._add("started", names | {"is_new": job.is_new})
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, job: Job, outcome: Outcome) -> None:
         """Note what came of a job, unless it was left out."""
         done = outcome.done
         if done.is_skipped:
             return
         record: dict[str, Any] = {"input": str(outcome.source), "output": _text(outcome.output)}
         record |= done.record or {}
-        record |= {"attempts": outcome.attempts, "key": self._key}
+        record |= {"is_new": job.is_new, "attempts": outcome.attempts, "key": self._key}
         if done.notes:
             record["notes"] = list(done.notes)
         if outcome.is_failure:

@@ -114,6 +114,7 @@ class _Runner:
         number, job = next(self._jobs, (0, None))
         if job is None:
             return None
+        job = job._replace(is_new=job.output is not None and not job.output.exists())
         if self._manifest is not None:
             job = self._manifest.recall(job)
             if job.may_replace and job.previous is None:
@@ -128,13 +129,15 @@ class _Runner:
             _clean_up(entry.job)
             outcome = Outcome(entry.job.source, error=finished.reason, output=entry.job.output)
         if entry.attempt <= self._retries and (died or outcome.may_pass):
-            self._again.append(entry._replace(attempt=entry.attempt + 1))
+            # it may have died, or met its error, when the output was there already
+            job = entry.job._replace(may_replace=entry.job.may_replace or entry.job.is_new)
+            self._again.append(_Entry(entry.number, job, entry.attempt + 1))
             return
         if died:
             outcome = replace(outcome, error=f"{outcome.error}; tried {entry.attempt} times")
         outcome = _named(replace(outcome, attempts=entry.attempt), entry.job)
         if self._manifest is not None:
-            self._manifest.end(outcome)
+            self._manifest.end(entry.job, outcome)
         self._waiting[entry.number] = outcome
 
     def _ready(self) -> Iterator[Outcome]:

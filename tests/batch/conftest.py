@@ -40,6 +40,8 @@ def work(job):
             file.write(data[::-1])
             if name == "dead" or (name == "dead once" and first_time(job)):
                 os.kill(os.getpid(), signal.SIGKILL)
+    if name == "dead late" and first_time(job):
+        os.kill(os.getpid(), signal.SIGKILL)
     return Done({"input": str(job.source), "process": os.getpid(), "bits": 3.5}, ("a note",))
 
 

@@ -77,6 +77,9 @@ def test_an_output_that_no_run_began_is_not_replaced(run, make_jobs, tmp_path):
     (tmp_path / "out" / "b").write_bytes(b"of somebody else")
     outcomes = run(jobs, resume=True)
     assert "exists already" in outcomes[1].error
+    outcomes = run(jobs, resume=True)  # the manifest knows it now, as one that failed
+    assert "exists already" in outcomes[1].error
+    assert (tmp_path / "out" / "b").read_bytes() == b"of somebody else"
 
 
 @pytest.mark.parametrize("cut", [1, 20, 200])

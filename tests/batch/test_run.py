@@ -4,11 +4,12 @@ import os
 
 import pytest
 
-from astro_vq.batch.jobs import Job
+from astro_vq.batch.jobs import Done, Job
 from astro_vq.batch.pools import SerialPool
 from astro_vq.batch.processes import ProcessPool
 from astro_vq.batch.run import run_jobs
 from astro_vq.errors import BatchError
+from astro_vq.io.atomic import atomic_writer
 
 
 def make_pool(kind, work, **options):
@@ -45,6 +46,33 @@ def test_a_process_that_dies_costs_its_job_another_attempt_and_the_others_nothin
     assert [outcome.error for outcome in outcomes[1:]] == [""] * 10
     assert [outcome.attempts for outcome in outcomes] == [2, 1, 2, *([1] * 8)]
     assert sorted(path.name for path in jobs[0].output.parent.iterdir()) == sorted(names[1:])
+
+
+def test_a_process_may_die_when_the_output_is_there_already(module, make_jobs):
+    mine, theirs = make_jobs("dead late", "dead once")
+    theirs.output.write_bytes(b"of somebody else")
+    outcomes = list(run_jobs([mine, theirs], make_pool(2, module.work)))
+    assert (outcomes[0].error, outcomes[0].attempts) == ("", 2)
+    assert mine.output.read_bytes() == b"etal daed"
+    assert "exists already" in outcomes[1].error
+    assert theirs.output.read_bytes() == b"of somebody else"
+
+
+def test_an_error_may_pass_when_the_output_is_there_already(make_jobs):
+    (job,) = make_jobs("a")
+    attempts = []
+
+    def work(job):
+        attempts.append(job.may_replace)
+        with atomic_writer(job.output, overwrite=job.may_replace) as file:
+            file.write(b"done")
+        if len(attempts) == 1:
+            raise OSError(5, "Input/output error", "of the folder")
+        return Done({})
+
+    (outcome,) = run_jobs([job], SerialPool(work))
+    assert outcome.error == ""
+    assert attempts == [False, True]
 
 
 def test_processes_that_die_at_their_start_end_the_run(module, make_jobs):

@@ -142,9 +142,10 @@ def check_manifest(manifest: Path, count: int) -> Counter[str]:
         if record["status"] != "run":
             name = Path(record["input"]).name
             statuses.setdefault(name, Counter())[record["status"]] += 1
-    good = [counts for name, counts in statuses.items() if name not in (BROKEN, UNREADABLE)]
-    if len(good) != count - 2 or any(c["done"] != 1 or c["failed"] for c in good):
-        raise AssertionError("a file is not done exactly once")
+    good = {name: c for name, c in statuses.items() if name not in (BROKEN, UNREADABLE)}
+    wrong = {name: dict(c) for name, c in good.items() if c["done"] != 1 or c["failed"]}
+    if len(good) != count - 2 or wrong:
+        raise AssertionError(f"{len(good)} files, of which not done exactly once: {wrong}")
     if any(statuses[name]["done"] or not statuses[name]["failed"] for name in (BROKEN, UNREADABLE)):
         raise AssertionError("a bad file is not listed as failed")
     return sum(statuses.values(), Counter())
