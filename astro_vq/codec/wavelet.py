@@ -62,23 +62,61 @@ def _lift_rows(image: FloatArray, steps: FloatArray, scale: float, back: bool) -
 
 
 @compiled
-def _lift_columns(image: FloatArray, steps: FloatArray, scale: float, back: bool) -> None:
+def _lift_halves(even: FloatArray, odd: FloatArray, steps: FloatArray, back: bool) -> None:
+    """Lift a row whose even and odd places lie apart."""
+    m, n = even.shape[0], odd.shape[0]
+    for k in range(4):
+        k = 3 - k if back else k
+        step = -steps[k] if back else steps[k]
+        if k % 2 == 0:
+            for x in range(min(n, m - 1)):
+                odd[x] += step * (even[x] + even[x + 1])
+            if n == m:
+                odd[n - 1] += step * (even[n - 1] + even[n - 1])
+        else:
+            even[0] += step * (odd[0] + odd[0])
+            for x in range(1, n):
+                even[x] += step * (odd[x - 1] + odd[x])
+            if m > n:
+                even[n] += step * (odd[n - 1] + odd[n - 1])
+
+
+@compiled
+def _split_columns(image: FloatArray, steps: FloatArray, scale: float) -> None:
+    """Lift along rows; even columns come to lie to the left of odd ones."""
     h, w = image.shape
+    n = w // 2
+    even, odd = np.empty(w - n, np.float32), np.empty(n, np.float32)
     for y in range(h):
         row = image[y]
-        if back:
-            for x in range(w):
-                row[x] *= np.float32(1 / scale) if x % 2 == 0 else np.float32(scale)
-        for n in range(4):
-            k = 3 - n if back else n
-            step = -steps[k] if back else steps[k]
-            for x in range(1 - k % 2, w, 2):
-                before = x - 1 if x > 0 else x + 1
-                after = x + 1 if x + 1 < w else x - 1
-                row[x] += step * (row[before] + row[after])
-        if not back:
-            for x in range(w):
-                row[x] *= np.float32(scale) if x % 2 == 0 else np.float32(1 / scale)
+        for x in range(n):
+            even[x], odd[x] = row[2 * x], row[2 * x + 1]
+        if w > 2 * n:
+            even[n] = row[2 * n]
+        _lift_halves(even, odd, steps, False)
+        for x in range(w - n):
+            row[x] = even[x] * np.float32(scale)
+        for x in range(n):
+            row[w - n + x] = odd[x] * np.float32(1 / scale)
+
+
+@compiled
+def _join_columns(image: FloatArray, steps: FloatArray, scale: float) -> None:
+    """Undo `_split_columns`."""
+    h, w = image.shape
+    n = w // 2
+    even, odd = np.empty(w - n, np.float32), np.empty(n, np.float32)
+    for y in range(h):
+        row = image[y]
+        for x in range(w - n):
+            even[x] = row[x] * np.float32(1 / scale)
+        for x in range(n):
+            odd[x] = row[w - n + x] * np.float32(scale)
+        _lift_halves(even, odd, steps, True)
+        for x in range(n):
+            row[2 * x], row[2 * x + 1] = even[x], odd[x]
+        if w > 2 * n:
+            row[2 * n] = even[n]
 
 
 def forward(image: FloatArray) -> list[FloatArray]:
@@ -98,11 +136,12 @@ def forward(image: FloatArray) -> list[FloatArray]:
     mean = np.array(image, np.float32, order="C")
     bands: list[FloatArray] = []
     for _ in range(level_count(mean.shape)):
-        _lift_columns(mean, _STEPS, _SCALE, False)
+        _split_columns(mean, _STEPS, _SCALE)
         _lift_rows(mean, _STEPS, _SCALE, False)
-        parts = mean[0::2, 1::2], mean[1::2, 0::2], mean[1::2, 1::2]
+        half = mean.shape[1] - mean.shape[1] // 2
+        parts = mean[0::2, half:], mean[1::2, :half], mean[1::2, half:]
         bands = [*(np.ascontiguousarray(part) for part in parts), *bands]
-        mean = np.ascontiguousarray(mean[0::2, 0::2])
+        mean = np.ascontiguousarray(mean[0::2, :half])
     return [mean, *bands]
 
 
@@ -112,9 +151,10 @@ def inverse(bands: list[FloatArray]) -> FloatArray:
     for k in range(1, len(bands), 3):
         rows, columns, both = bands[k : k + 3]
         image = np.empty((len(mean) + len(columns), mean.shape[1] + rows.shape[1]), np.float32)
-        image[0::2, 0::2], image[0::2, 1::2] = mean, rows
-        image[1::2, 0::2], image[1::2, 1::2] = columns, both
+        half = mean.shape[1]
+        image[0::2, :half], image[0::2, half:] = mean, rows
+        image[1::2, :half], image[1::2, half:] = columns, both
         _lift_rows(image, _STEPS, _SCALE, True)
-        _lift_columns(image, _STEPS, _SCALE, True)
+        _join_columns(image, _STEPS, _SCALE)
         mean = image
     return mean

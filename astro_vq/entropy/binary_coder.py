@@ -12,7 +12,7 @@ Martin 1979 (range coding); Pavlov 1999 (LZMA's adaptive binary coder, carry by 
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.entropy.compiled import compiled
+from astro_vq.entropy.compiled import compiled, compiled_into_callers
 
 Integers = NDArray[np.int64]
 
@@ -44,7 +44,7 @@ def finish(state: Integers, buffer: NDArray[np.uint8]) -> bytes:
     return buffer[: state[3]].tobytes().rstrip(b"\0") or b"\0"
 
 
-@compiled
+@compiled_into_callers
 def code_bit(
     state: Integers, buffer: NDArray[np.uint8], tables: Integers, at: int, bit: int, shift: int
 ) -> int:

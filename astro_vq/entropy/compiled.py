@@ -32,3 +32,11 @@ def compiled_in_any_order(function: Callable[..., Any]) -> Any:  # noqa: ANN401
         )
     except RuntimeError:
         return numba.njit(nogil=True, error_model="numpy", fastmath=_ANY_ORDER)(function)
+
+
+def compiled_into_callers(function: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """Return a function that becomes a part of each compiled function that calls it.
+
+    For small ones that are called for each pixel or bit: a call counts references to its arrays.
+    """
+    return numba.njit(inline="always", nogil=True, error_model="numpy")(function)

@@ -24,7 +24,7 @@ from astro_vq.entropy.binary_coder import (
     start_decoder,
     start_encoder,
 )
-from astro_vq.entropy.compiled import compiled
+from astro_vq.entropy.compiled import compiled, compiled_into_callers
 from astro_vq.entropy.start_contexts import start_contexts
 from astro_vq.errors import FormatError
 
@@ -36,6 +36,7 @@ LARGEST = 2**30
 
 _LIMITS = np.array([0, 1, 2, 3, 5, 7, 10, 15, 24, 40, 80, 200], np.int64)
 _CLASSES = 13  # of what is around, by these limits
+_KINDS = np.searchsorted(_LIMITS, np.arange(202))
 _DEPTHS = 3  # classes of levels: the finest, the next, all others
 _UNARY = 14  # sizes that are counted up; larger ones follow by their bits
 _FIRST, _SLOWEST = 12, 24  # counts to start from, and to stop at: adaption by a quarter of them
@@ -45,7 +46,7 @@ CONTEXTS = _BITS_FROM + 64
 """How many probabilities there are."""
 
 
-@compiled
+@compiled_into_callers
 def _code(
     state: Integers,
     buffer: NDArray[np.uint8],
@@ -58,6 +59,22 @@ def _code(
     if n < _SLOWEST:
         seen[at] = n + 1
     return int(code_bit(state, buffer, tables, at, bit, 1 + n // 4))
+
+
+@compiled
+def _fill_blocks(rows: NDArray[np.int32], side: int, out: NDArray[np.bool_]) -> None:
+    """Write which blocks of so many columns have anything in some rows."""
+    w = rows.shape[1]
+    every = np.zeros(out.shape[0] * side, np.int32)
+    for y in range(rows.shape[0]):
+        row = rows[y]
+        for x in range(min(w, every.shape[0])):
+            every[x] |= row[x]
+    for k in range(out.shape[0]):
+        seen = 0
+        for x in range(k * side, (k + 1) * side):
+            seen |= every[x]
+        out[k] = seen != 0
 
 
 @compiled
@@ -76,22 +93,18 @@ def _run_band(
     coding = state[5] == 1
     across = (w + 15) // 16
     above = np.zeros(across + 1, np.int64)  # which blocks of the row above have anything
-    sizes = np.zeros((h + 1, w + 2), np.int64)
+    own, coarse = np.zeros(across, np.bool_), np.zeros(across, np.bool_)
+    sizes = np.zeros((h + 1, w + 2), np.int32)
     for top in range(0, h, 16):
         before = 0
+        bottom = min(top + 16, h)
+        if coding:
+            _fill_blocks(band[top:bottom], 16, own)
+        if ph > 0:
+            _fill_blocks(parent[top // 2 : min((bottom + 1) // 2, ph)], 8, coarse)
         for left in range(0, w, 16):
-            bottom, right = min(top + 16, h), min(left + 16, w)
-            there, below = 0, 0
-            if coding:
-                for y in range(top, bottom):
-                    for x in range(left, right):
-                        if band[y, x] != 0:
-                            there = 1
-            if ph > 0:
-                for y in range(top // 2, min((bottom + 1) // 2, ph)):
-                    for x in range(left // 2, min((right + 1) // 2, pw)):
-                        if parent[y, x] != 0:
-                            below = 1
+            right = min(left + 16, w)
+            there, below = int(own[left // 16]), int(coarse[left // 16])
             at = _BLOCKS_FROM + depth * 8 + 4 * below + 2 * before + min(above[left // 16], 1)
             there = _code(state, buffer, tables, seen, at, there)
             before, above[left // 16] = there, there
@@ -102,9 +115,7 @@ def _run_band(
                     around = 2 * (sizes[y + 1, x] + sizes[y, x + 1]) + sizes[y, x] + sizes[y, x + 2]
                     if ph > 0:
                         around += 2 * abs(parent[min(y // 2, ph - 1), min(x // 2, pw - 1)])
-                    kind = 0
-                    while kind < _LIMITS.shape[0] and around > _LIMITS[kind]:
-                        kind += 1
+                    kind = _KINDS[min(around, _KINDS.shape[0] - 1)]
                     start = (depth * _CLASSES + kind) * (2 + _UNARY)
                     size, minus = 0, 0
                     if coding:
