@@ -186,19 +186,28 @@ def source_mask(
         smooth, cover = values, weights
         if scale > 0:
             smooth = ndimage.gaussian_filter(values, scale, mode="constant")
-            cover = ndimage.gaussian_filter(weights, scale, mode="constant")
+            cover = _smoothed_cover(weights, scale)
         with np.errstate(invalid="ignore", divide="ignore"):
             smooth = np.where(cover > 0.1, smooth / cover, 0.0)
         noise = sky_statistics(smooth, mask=valid)
         if noise.sigma == 0:
             continue
         deviation = np.abs(smooth - noise.level) / noise.sigma
-        labels, _ = ndimage.label(deviation > 0.4 * threshold)
-        seeds = np.unique(labels[(deviation > threshold) & valid])
-        found |= np.isin(labels, seeds[seeds > 0])
+        labels, count = ndimage.label(deviation > 0.4 * threshold)
+        kept = np.zeros(count + 1, dtype=bool)
+        kept[labels[(deviation > threshold) & valid]] = True
+        found |= kept[labels]
     if grow > 0:
         found = ndimage.binary_dilation(found, iterations=grow)
     return found & valid
+
+
+def _smoothed_cover(weights: FloatArray, scale: float) -> FloatArray:
+    """Return weights (H, W) smoothed by a Gaussian, zero beyond; cheap where all are one."""
+    if not weights.all():
+        return np.asarray(ndimage.gaussian_filter(weights, scale, mode="constant"))
+    along = [ndimage.gaussian_filter1d(np.ones(n), scale, mode="constant") for n in weights.shape]
+    return np.asarray(along[0][:, None] * along[1])
 
 
 def fill_missing(image: NDArray[Any], mask: BoolArray | None) -> tuple[FloatArray, BoolArray]:
