@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astro_vq.codec.detail import COST_BLOCK, DetailDrawer, band_noises, count_bits, encode_detail
-from astro_vq.codec.sparse_windows import Focus, ReadLinear, SparseWindowedModel
+from astro_vq.codec.sparse_windows import Focus, ReadLinear, SparseWindowedModel, Taken
 from astro_vq.codec.wavelet import forward
+from astro_vq.entropy.compiled import compiled
+from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray, StarShape
-from astro_vq.models.sparse_encoder import Quality, Tokens, with_room
+from astro_vq.models.sparse_encoder import Pursuit, Quality, Tokens, with_room
 from astro_vq.types import TileGeometry
 
 _LOWEST = 3.0  # threshold of tokens: below, noise is cheaper as detail
@@ -86,8 +88,9 @@ class FrameEncoder:
         noise: NDArray[np.float64],
     ) -> None:
         self._model = model
-        self._linear = _kept(linear, size) if size[0] * size[1] <= _KEPT_PIXELS else linear
         self.size = size
+        self._is_small = size[0] * size[1] <= _KEPT_PIXELS
+        self._linear = self._kept(linear)
         self._tiles = tiles
         self._star = star
         self._noise = noise
@@ -118,13 +121,14 @@ class FrameEncoder:
     def encode(self, threshold: float, *, detail: bool = True) -> Frame:
         """Return tokens, and detail unless it is not wanted, at a threshold in sigma."""
         if detail:
-            frame = self._with_detail(threshold)
+            frame, left = self._with_detail(threshold)
         else:
-            tokens = self._take(self._linear, Quality(threshold), None)
+            tokens, pursuit = self._take(self._linear, Quality(threshold))
             frame = Frame(tokens, 0.0, [b""] * len(self._tiles))
+            left = self._left(pursuit) or self._less(self._linear, tokens.rows)
         rows = self._model.polish_frame(
             self._linear,
-            self._left(frame),
+            left,
             self.size,
             star=self._star,
             noise=self._noise,
@@ -133,40 +137,74 @@ class FrameEncoder:
         limits = np.full(len(rows), max(threshold, _LOWEST), np.float32)
         return frame._replace(tokens=self._joined(frame.tokens, Tokens(rows, limits)))
 
-    def _with_detail(self, threshold: float) -> Frame:
+    def _with_detail(self, threshold: float) -> tuple[Frame, ReadLinear]:
+        """Return tokens and detail, and what is left of pixels."""
         quality = Quality(max(threshold, _LOWEST), _TOLERANCE)
-        tokens = self._take(self._linear, quality, None)
-        step = self._choose_step(tokens, threshold)
-        dear = np.zeros(len(tokens.rows), np.bool_)
-        if step == _usual_step(threshold):
-            for tile in self._tiles:
-                dear |= self._find_dear(tile, tokens, step)
+        tokens, pursuit = self._take(self._linear, quality)
+        left = self._left(pursuit) or self._less(self._linear, tokens.rows)
+        step = self._choose_step(left, threshold)
         changed = _Changes(self.size)
-        changed.mark_tokens(tokens.rows[dear])
-        tokens = Tokens(tokens.rows[~dear], tokens.limits[~dear])
-        details = []
-        for tile in self._tiles:
-            drawn = self._draw(tokens.rows, *tile.slices)
-            rest = self._linear(*tile.slices) - drawn
-            stream, values = encode_detail(rest, step, threshold, self._noises)
-            changed.mark_detail(tile, values, drawn)
-            details.append(stream)
-        frame = Frame(tokens, step, details)
-        if not changed.active.any():
-            return frame
-        more = self._take(self._left(frame), quality, changed)
-        return frame._replace(tokens=self._joined(tokens, more))
+        if step == _usual_step(threshold):
+            parts = in_threads(lambda tile: self._find_dear(tile, tokens, left, step), self._tiles)
+            dear = np.logical_or.reduce(parts)
+            if dear.any():
+                changed.mark_tokens(tokens.rows[dear])
+                if pursuit is not None:
+                    pursuit.give_back(tokens.rows[dear])
+                tokens = Tokens(tokens.rows[~dear], tokens.limits[~dear])
+                if pursuit is None:
+                    left = self._less(self._linear, tokens.rows)
 
-    def _left(self, frame: Frame) -> ReadLinear:
-        """Return what reads what a frame leaves of pixels."""
-        drawer = DetailDrawer(self._tiles, frame.details.__getitem__, frame.step)
+        def encode(tile: TileGeometry) -> tuple[bytes, FloatArray | None]:
+            rest = left(*tile.slices)
+            stream, values = encode_detail(rest, step, threshold, self._noises)
+            changed.mark_detail(tile, values, self._linear(*tile.slices) - rest)
+            return stream, values if pursuit is not None else None
+
+        details, values = zip(*in_threads(encode, self._tiles), strict=True)
+        frame = Frame(tokens, step, list(details))
+        if pursuit is not None:
+            images = zip(self._tiles, values, strict=True)
+            pursuit.take_out((tile.y0, tile.x0, image) for tile, image in images)
+        else:
+            left = self._less_detail(left, DetailDrawer(self._tiles, details.__getitem__, step))
+        if not changed.active.any():
+            return frame, left
+        more = self._take(left, quality, changed, pursuit).tokens
+        every = self._joined(tokens, more)
+        if pursuit is None:
+            left = self._less(left, every.rows[len(tokens.rows) :])
+        return frame._replace(tokens=every), left
+
+    def _left(self, pursuit: Pursuit | None) -> ReadLinear | None:
+        """Return what reads what a pursuit leaves of pixels, as it goes on; None without one."""
+        return None if pursuit is None else lambda ys, xs: pursuit.left[ys, xs]
+
+    def _less(self, pixels: ReadLinear, rows: NDArray[np.int64]) -> ReadLinear:
+        """Return what reads what tokens leave of pixels."""
 
         def left(ys: slice, xs: slice) -> FloatArray:
-            pixels = self._linear(ys, xs) - self._draw(frame.tokens.rows, ys, xs)
-            drawer.add(pixels, ys, xs, -1.0)
-            return pixels
+            out = self._model.draw(rows, self.size, ys, xs, self._star)
+            return np.subtract(pixels(ys, xs), out, out=out)
 
-        return left
+        return self._kept(left)
+
+    def _less_detail(self, pixels: ReadLinear, drawer: DetailDrawer) -> ReadLinear:
+        """Return what reads what the detail leaves of pixels."""
+
+        def left(ys: slice, xs: slice) -> FloatArray:
+            out = pixels(ys, xs).copy()
+            drawer.add(out, ys, xs, -1.0)
+            return out
+
+        return self._kept(left)
+
+    def _kept(self, read: ReadLinear) -> ReadLinear:
+        """Return what reads pixels of a small frame once."""
+        if not self._is_small:
+            return read
+        pixels = read(slice(0, self.size[0]), slice(0, self.size[1]))
+        return lambda ys, xs: pixels[ys, xs]
 
     def _joined(self, first: Tokens, second: Tokens) -> Tokens:
         """Return tokens of both, as many as a position has room for."""
@@ -174,7 +212,13 @@ class FrameEncoder:
         room = with_room(rows, self._model.map_shape.tokens)
         return Tokens(rows[room], np.concatenate([first.limits, second.limits])[room])
 
-    def _take(self, linear: ReadLinear, quality: Quality, focus: Focus | None) -> Tokens:
+    def _take(
+        self,
+        linear: ReadLinear,
+        quality: Quality,
+        focus: Focus | None = None,
+        before: Pursuit | None = None,
+    ) -> Taken:
         return self._model.encode_frame(
             linear,
             self.size,
@@ -182,52 +226,40 @@ class FrameEncoder:
             noise=self._noise,
             quality=quality,
             focus=focus,
+            before=before,
         )
 
-    def _draw(self, rows: NDArray[np.int64], ys: slice, xs: slice) -> FloatArray:
-        return self._model.draw(rows, self.size, ys, xs, self._star)
-
-    def _find_dear(self, tile: TileGeometry, tokens: Tokens, step: float) -> NDArray[np.bool_]:
+    def _find_dear(
+        self, tile: TileGeometry, tokens: Tokens, left: ReadLinear, step: float
+    ) -> NDArray[np.bool_]:
         """Return which tokens lie in blocks of a tile that wavelets alone would take less for."""
         y, x = (tokens.rows[:, k] * STRIDE - at for k, at in ((1, tile.y0), (2, tile.x0)))
         inside = (y >= 0) & (y < tile.ny) & (x >= 0) & (x < tile.nx)
         if not inside.any():
             return inside
         pixels = self._linear(*tile.slices)
-        left = pixels - self._draw(tokens.rows, *tile.slices)
         alone = count_bits(forward(pixels), pixels.shape, step)
-        beside = count_bits(forward(left), pixels.shape, step)
+        beside = count_bits(forward(left(*tile.slices)), pixels.shape, step)
         blocks = y[inside] // COST_BLOCK, x[inside] // COST_BLOCK
         np.add.at(beside, blocks, _TOKEN_BITS)
         dear = np.zeros(len(inside), np.bool_)
         dear[inside] = (alone < beside)[blocks]
         return dear
 
-    def _choose_step(self, tokens: Tokens, threshold: float) -> float:
+    def _choose_step(self, left: ReadLinear, threshold: float) -> float:
         """Return the step: larger where the middle of the frame would take too much detail."""
         step = _usual_step(threshold)
         if threshold <= _ENOUGH:
             return step
         tile = self._tiles[len(self._tiles) // 2]
-        pixels = self._linear(*tile.slices)
-        left = pixels - self._draw(tokens.rows, *tile.slices)
-        most = max(_MOST_DETAIL / threshold**2, _SOME_DETAIL) * pixels.size
-        choices = forward(pixels), forward(left)
+        shape = tile.ny, tile.nx
+        most = max(_MOST_DETAIL / threshold**2, _SOME_DETAIL) * shape[0] * shape[1]
+        choices = [forward(read(*tile.slices)) for read in (self._linear, left)]
         while True:
-            bits = [count_bits(bands, pixels.shape, step) for bands in choices]
+            bits = [count_bits(bands, shape, step) for bands in choices]
             if np.minimum(*bits).sum() <= most:
                 return step
             step = float(np.float32(1.5 * step))
-
-
-def _kept(linear: ReadLinear, size: tuple[int, int]) -> ReadLinear:
-    """Return what reads pixels once and then gives copies of them."""
-    pixels = linear(slice(0, size[0]), slice(0, size[1]))
-
-    def read(ys: slice, xs: slice) -> FloatArray:
-        return pixels[ys, xs].copy()
-
-    return read
 
 
 def _usual_step(threshold: float) -> float:
@@ -244,9 +276,7 @@ class _Changes:
 
     def mark_tokens(self, rows: NDArray[np.int64]) -> None:
         """Note tokens that are gone."""
-        for level, y, x in rows[:, :3]:
-            reach = 1 << level
-            self.active[max(y - reach, 0) : y + 2 * reach, max(x - reach, 0) : x + 2 * reach] = True
+        _mark_around(self.active, rows)
 
     def mark_detail(self, tile: TileGeometry, values: FloatArray, drawn: FloatArray) -> None:
         """Note the detail of a tile, and what tokens draw there."""
@@ -254,9 +284,8 @@ class _Changes:
             tile.y0 // STRIDE : -(-(tile.y0 + tile.ny) // STRIDE),
             tile.x0 // STRIDE : -(-(tile.x0 + tile.nx) // STRIDE),
         ]
-        self.active[place] |= _largest(np.abs(values)) > _CHANGED
-        bright = _largest(np.abs(ndimage.uniform_filter(values, 3)) + np.abs(drawn))
-        bright[bright <= _VISIBLE] = 0
+        bright = np.zeros(self.near[place].shape, np.float32)
+        _look_at_detail(values, drawn, bright, self.active[place])
         self.near[place] = ndimage.maximum_filter(bright, 3)
 
     def window(self, ys: slice, xs: slice) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -264,8 +293,34 @@ class _Changes:
         return self.near[ys, xs], self.active[ys, xs]
 
 
-def _largest(values: FloatArray) -> FloatArray:
-    """Return the maximum of each cell."""
-    padded = np.pad(values, [(0, -n % STRIDE) for n in values.shape])
-    h, w = (n // STRIDE for n in padded.shape)
-    return np.asarray(padded.reshape(h, STRIDE, w, STRIDE).max((1, 3)))
+@compiled
+def _mark_around(active: NDArray[np.bool_], rows: NDArray[np.int64]) -> None:
+    """Mark the cells that tokens may have drawn to."""
+    h, w = active.shape
+    for t in range(rows.shape[0]):
+        y, x, reach = rows[t, 1], rows[t, 2], 1 << rows[t, 0]
+        for a in range(max(y - reach, 0), min(y + 2 * reach, h)):
+            for b in range(max(x - reach, 0), min(x + 2 * reach, w)):
+                active[a, b] = True
+
+
+@compiled
+def _look_at_detail(
+    values: FloatArray, drawn: FloatArray, bright: FloatArray, active: NDArray[np.bool_]
+) -> None:
+    """Write what is bright in each cell, and mark where a detail is."""
+    h, w = values.shape
+    tall = np.empty(w + 2, np.float32)
+    ninth = np.float32(1 / 9)
+    for y in range(h):
+        above, here, below = values[max(y - 1, 0)], values[y], values[min(y + 1, h - 1)]
+        for x in range(w):
+            tall[x + 1] = above[x] + here[x] + below[x]
+        tall[0], tall[w + 1] = tall[1], tall[w]
+        row, to, on = drawn[y], bright[y // 4], active[y // 4]
+        for x in range(w):
+            size = abs(tall[x] + tall[x + 1] + tall[x + 2]) * ninth + abs(row[x])
+            if size > _VISIBLE:
+                to[x // 4] = max(to[x // 4], size)
+            if abs(here[x]) > _CHANGED:
+                on[x // 4] = True

@@ -5,7 +5,7 @@ blocks before it leave, so that sources on the seams are coded once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar, cast
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from astro_vq.entropy.threads import in_threads
 from astro_vq.errors import DataError, FormatError
 from astro_vq.models.sparse import SparseVQ
 from astro_vq.models.sparse_atoms import BETAS, LEVELS, STAR_CODES, StarShape
-from astro_vq.models.sparse_encoder import Quality, Tokens
+from astro_vq.models.sparse_encoder import Pursuit, Quality, Tokens
 from astro_vq.models.sparse_polish import aperture_noise, polish
 from astro_vq.models.sparse_stars import bright_sources, shape_of
 
@@ -29,7 +29,6 @@ _WINDOW = 512  # tokens on a side of what is decoded at once
 _UNIT = 2 ** (LEVELS - 1)  # tokens of a cell of the coarsest level
 _MEASURED_SIDE = 512
 _LAG = 8
-_FIRST_AGAIN = 2.0  # thresholds begin here, in that which is asked for, where tokens were before
 _STAR_SIDES = (1024, 2048)  # where stars are looked for; more where there are few
 _STARS_ENOUGH = 100
 _STRIP = 512  # rows that are read at once
@@ -39,7 +38,14 @@ _Window = tuple[slice, slice, slice, slice]
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 ReadLinear = Callable[[slice, slice], NDArray[np.float32]]
-"""Returns pixels (ny, nx) of a rectangle, in sigma and 0 where missing."""
+"""Returns pixels (ny, nx) of a rectangle, in sigma and 0 where missing; not to be changed."""
+
+
+class Taken(NamedTuple):
+    """Tokens, and what took them where the frame is a single block, to go on with."""
+
+    tokens: Tokens
+    pursuit: Pursuit | None
 
 
 class Focus(Protocol):
@@ -112,7 +118,8 @@ class SparseWindowedModel(WindowedModel):
         noise: NDArray[np.float64],
         quality: Quality,
         focus: Focus | None = None,
-    ) -> Tokens:
+        before: Pursuit | None = None,
+    ) -> Taken:
         """Return the tokens of a frame.
 
         Parameters
@@ -129,7 +136,10 @@ class SparseWindowedModel(WindowedModel):
             When a token is worth its bits.
         focus : Focus, optional
             What to look at; everything when left out.
+        before : Pursuit, optional
+            What took tokens of the frame before, to go on with where `focus` tells.
         """
+        pursuit: Pursuit | None = None
         stride = self._sparse.stride
         rows, columns = token_size(size, stride)
         halo = 0 if max(rows, columns) <= _BLOCK else self._sparse.halo
@@ -145,12 +155,18 @@ class SparseWindowedModel(WindowedModel):
                     near = near - np.array([0, wy.start, wx.start, 0, 0])
                     drawn = self._sparse.draw(near, (wy.stop - wy.start, wx.stop - wx.start), star)
                     pixels = pixels - drawn[: pixels.shape[0], : pixels.shape[1]]
-                pursuit = self._sparse.pursuit(pixels, star, noise, quality.tolerance)
                 if focus is None:
+                    pursuit = self._sparse.pursuit(pixels, star, noise, quality.tolerance)
                     pursuit.run(quality.threshold)
                 else:
-                    pursuit.look_at(*focus.window(wy, wx))
-                    pursuit.run(quality.threshold, first=_FIRST_AGAIN)
+                    bright, changed = focus.window(wy, wx)
+                    if before is None:
+                        pursuit = self._sparse.pursuit(pixels, star, noise, quality.tolerance)
+                        pursuit.look_at(bright, changed)
+                    else:
+                        pursuit = before
+                        pursuit.go_on(bright)
+                    pursuit.run(quality.threshold, again=True)
                 found = pursuit.tokens()
                 placed = found.rows + np.array([0, wy.start, wx.start, 0, 0])
                 inside = _within(placed, ys, xs)
@@ -158,7 +174,7 @@ class SparseWindowedModel(WindowedModel):
                     np.concatenate([done.rows, placed[inside]]),
                     np.concatenate([done.limits, found.limits[inside]]),
                 )
-        return done
+        return Taken(done, pursuit if max(rows, columns) <= _BLOCK else None)
 
     def polish_frame(
         self,
@@ -175,7 +191,8 @@ class SparseWindowedModel(WindowedModel):
         Parameters
         ----------
         pixels, left : callable
-            Give pixels (ny, nx) of a rectangle, in sigma, and what is left of them.
+            Give pixels (ny, nx) of a rectangle, in sigma, and what is left of them, which may be
+            changed and is not good for anything else afterwards.
         size : (int, int)
             Height and width of the frame in pixels.
         star, noise
@@ -195,12 +212,12 @@ class SparseWindowedModel(WindowedModel):
                     slice(wx.start * stride, min(wx.stop * stride, size[1])),
                 )
                 rest = left(*place)
+                if max(rows, columns) > _BLOCK:  # windows overlap
+                    rest = rest.copy()
                 drawn = pixels(*place) - rest
-                unit = _UNIT * stride
-                padding = [(0, -n % unit) for n in rest.shape]
                 tokens = polish(
-                    np.pad(rest, padding),
-                    np.pad(drawn, padding),
+                    _padded(rest, _UNIT * stride),
+                    _padded(drawn, _UNIT * stride),
                     self._sparse.maker,
                     star,
                     noise=error,
@@ -251,17 +268,22 @@ class SparseWindowedModel(WindowedModel):
         star : StarShape
             Of the frame.
         """
-        out = np.empty((ys.stop - ys.start, xs.stop - xs.start), np.float32)
 
-        def work(window: _Window) -> None:
+        def draw(window: _Window) -> NDArray[np.float32]:
             wy, wx = window[2:]
             near = rows[_within(rows, wy, wx)] - np.array([0, wy.start, wx.start, 0, 0])
             near = _in_order_of_maps(near, wx.stop - wx.start)
-            frame = self._sparse.draw(near, (wy.stop - wy.start, wx.stop - wx.start), star)
-            inside, part = self._shared(frame, window, ys, xs, out)
+            return self._sparse.draw(near, (wy.stop - wy.start, wx.stop - wx.start), star)
+
+        def work(window: _Window) -> None:
+            inside, part = self._shared(draw(window), window, ys, xs, out)
             inside[:] = part
 
-        in_threads(work, list(self._windows(size, ys, xs)))
+        out = np.empty((ys.stop - ys.start, xs.stop - xs.start), np.float32)
+        windows = list(self._windows(size, ys, xs))
+        if len(windows) == 1:
+            return self._shared(draw(windows[0]), windows[0], ys, xs, out)[1]
+        in_threads(work, windows)
         return out
 
     def _windows(self, size: tuple[int, int], ys: slice, xs: slice) -> Iterator[_Window]:
@@ -347,6 +369,12 @@ def star_of(condition: bytes) -> StarShape:
     if star.beta >= len(BETAS) or max(abs(star.e1), abs(star.e2)) > 10:
         raise FormatError(f"damaged record SPRS: stars of shape {tuple(star)}")
     return star
+
+
+def _padded(pixels: NDArray[np.float32], unit: int) -> NDArray[np.float32]:
+    """Return pixels with zeros up to multiples of a length."""
+    padding = [(0, -n % unit) for n in pixels.shape]
+    return np.pad(pixels, padding) if np.any(padding) else pixels
 
 
 def _middle(size: tuple[int, int], side: int) -> tuple[slice, slice]:

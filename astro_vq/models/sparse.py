@@ -136,10 +136,11 @@ class SparseVQ(Model):
         """
         pursuit = self.pursuit(pixels, star, covariance, quality.tolerance)
         pursuit.run(quality.threshold)
+        pursuit.run(quality.threshold, again=True)
         rows = pursuit.tokens().rows
-        left, drawn = pursuit.left_and_drawn()
+        left = pursuit.left.copy()
         noise, threshold = aperture_noise(covariance), quality.threshold
-        more = polish(left, drawn, self.maker, star, noise=noise, threshold=threshold)
+        more = polish(left, pixels - left, self.maker, star, noise=noise, threshold=threshold)
         rows = np.concatenate([rows, more])
         height, width = (-(-n // STRIDE) for n in pixels.shape)
         maps = np.zeros((self.depth, height, width), np.int32)

@@ -15,7 +15,7 @@ from astro_vq.models.sparse_atoms import (
     normalize,
     star_patches,
 )
-from astro_vq.models.sparse_bounds import edges_of, reach_of
+from astro_vq.models.sparse_bounds import edges_of
 from astro_vq.models.sparse_scales import add_enlarged
 
 REACH = 3
@@ -46,10 +46,10 @@ class Book(NamedTuple):
         Their norms.
     aims : ndarray of float32, shape (N, D)
         Of the codes; see `aims_of`.
-    reach : ndarray of float32, shape (N, LEVELS)
-        Norm of what each adds to the latents of one cell of any level, at most.
+    norms : ndarray of float32, shape (N,)
+        Of patches.
     edges : ndarray of float32, shape (N,)
-        The same for cells of the own level beyond the 7 x 7.
+        Norm of what each adds to the latents of cells of its level beyond the 7 x 7, at most.
     """
 
     codes: FloatArray
@@ -58,7 +58,7 @@ class Book(NamedTuple):
     overlaps: FloatArray
     sizes: FloatArray
     aims: FloatArray
-    reach: FloatArray
+    norms: FloatArray
     edges: FloatArray
 
 
@@ -237,8 +237,8 @@ class BookMaker:
         sizes = np.sqrt(np.square(added).sum(2))
         view = self._views[min(level, MEASURED - 1)]
         aims = aims_of(codes, view, level)
-        reach, edges = reach_of(patches, level), edges_of(patches, level)
-        return Book(codes, first, patches, added, sizes, aims, reach, edges)
+        norms, edges = np.sqrt(np.square(patches).sum(1)), edges_of(patches, level)
+        return Book(codes, first, patches, added, sizes, aims, norms, edges)
 
     def _add(self, book: Book, level: int, star: StarShape) -> Book:
         """Return a book with the codes of stars, or as it is where they do not fit the level."""

@@ -1,49 +1,12 @@
-"""How much of what a code draws the latents of any level see at most."""
-
-import math
+"""How far latents move at most when pixels change: the root of the energy under their patches."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.models.sparse_atoms import LEVELS, PATCH, FloatArray
+from astro_vq.entropy.compiled import compiled, compiled_in_any_order
+from astro_vq.models.sparse_atoms import PATCH, STRIDE, FloatArray
 
-
-def reach_of(patches: FloatArray, level: int) -> FloatArray:
-    """Return the norm of what patches (N, 256) add to latents of a cell of each level, at most.
-
-    A finer cell sees no more than a part of what is drawn; a coarser one sees it averaged.
-    """
-    images = patches.reshape(-1, PATCH, PATCH)
-    squares = np.square(images, dtype=np.float64)
-    out = np.empty((len(patches), LEVELS))
-    for other in range(LEVELS):
-        if other == level:
-            out[:, other] = np.sqrt(squares.sum((1, 2)))
-        elif other < level:
-            side = (PATCH >> level - other) + 2  # values that touch the finer patch
-            sums = np.pad(squares, ((0, 0), (1, 0), (1, 0))).cumsum(1).cumsum(2)
-            steps = min(side, PATCH)
-            parts = sums[:, steps:, steps:] - sums[:, :-steps, steps:]
-            parts -= sums[:, steps:, :-steps] - sums[:, :-steps, :-steps]
-            energy = np.sqrt(np.maximum(parts, 0).max((1, 2)))
-            peak = np.abs(images).max((1, 2)) * PATCH / 2.0 ** (level - other)
-            out[:, other] = np.minimum(energy, peak)
-        else:
-            out[:, other] = _averaged(images, other - level)
-    return out.astype(np.float32)
-
-
-def _averaged(images: FloatArray, steps: int) -> NDArray[np.float64]:
-    """Return the largest norm of images (N, 16, 16) averaged down by some levels, wherever."""
-    size = 1 << steps
-    most = np.zeros(len(images))
-    places = np.arange(PATCH) + 0.5
-    for offset in range(0, size, max(size // 4, 1)):
-        middles = size * (np.arange(-1, PATCH // size + 2) + 0.5) - offset
-        tent = np.maximum(1 - np.abs(middles[:, None] - places[None]) / size, 0) / math.sqrt(size)
-        along = np.einsum("ay,nyx->nax", tent, images)
-        most = np.maximum(most, np.square(np.einsum("bx,nax->nab", tent, along)).sum((1, 2)))
-    return np.asarray(1.05 * np.sqrt(most))
+IntArray = NDArray[np.int64]
 
 
 def edges_of(patches: FloatArray, level: int) -> FloatArray:
@@ -55,3 +18,172 @@ def edges_of(patches: FloatArray, level: int) -> FloatArray:
     norms = [np.sqrt(np.square(side).sum(1)) for side in sides]
     # a value is drawn half a value beyond its own place, a sixth of which its neighbour sees
     return np.asarray(np.maximum.reduce(norms) / 6, np.float32)
+
+
+@compiled
+def add_energy(out: FloatArray, image: FloatArray) -> None:
+    """Add the squares of the pixels (H, W) of each finest cell to their sums."""
+    for y in range(image.shape[0]):
+        row, to = image[y], out[y // 4]
+        for x in range(row.shape[0]):
+            to[x // 4] += row[x] * row[x]
+
+
+def energy_of_patches(
+    shape: tuple[int, ...],
+    rows: IntArray,
+    columns: IntArray,
+    codes: IntArray,
+    gains: FloatArray,
+    patches: FloatArray,
+) -> FloatArray:
+    """Return the energies at most of the finest cells (h, w) that patches of level 0 change.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of the cells.
+    rows, columns, codes, gains, patches
+        See `astro_vq.models.sparse_scales.draw`.
+    """
+    out = np.zeros((shape[0], shape[1]), np.float32)
+    _sum_patches(out, rows, columns, codes, gains, patches)
+    return np.square(out, out=out)
+
+
+@compiled
+def _sum_patches(
+    out: FloatArray,
+    rows: IntArray,
+    columns: IntArray,
+    codes: IntArray,
+    gains: FloatArray,
+    patches: FloatArray,
+) -> None:
+    h, w = out.shape
+    sums = np.empty((5, 5), np.float32)
+    for t in range(rows.shape[0]):
+        sums[:] = 0
+        for a in range(16):
+            for b in range(16):
+                value = patches[codes[t], 16 * a + b]
+                sums[(a + 2) // 4, (b + 2) // 4] += value * value
+        size = abs(gains[t])
+        for a in range(max(2 - rows[t], 0), min(h + 2 - rows[t], 5)):
+            for b in range(max(2 - columns[t], 0), min(w + 2 - columns[t], 5)):
+                out[rows[t] + a - 2, columns[t] + b - 2] += size * np.sqrt(sums[a, b])
+
+
+def energy_of_image(image: FloatArray, level: int) -> FloatArray:
+    """Return the energies at most of the finest cells that an image of a level from 1 on changes.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (H >> level, W >> level)
+        Drawn by `astro_vq.models.sparse_scales.add_enlarged`.
+    level : int
+        Of the image.
+
+    Returns
+    -------
+    ndarray of float32, shape (H / 4, W / 4)
+        No pixel is taken to be smaller than it may be between its value and the next.
+    """
+    h, w = ((n << level) // STRIDE for n in image.shape)
+    out = np.zeros((h, w), np.float32)
+    _sum_image(image, level, out)
+    return out
+
+
+@compiled_in_any_order
+def _sum_image(image: FloatArray, level: int, out: FloatArray) -> None:
+    h, w = image.shape
+    first, last = np.full(h + 2, w, np.int64), np.full(h + 2, -1, np.int64)
+    for i in range(h):
+        row = image[i]
+        for j in range(w):
+            if row[j] != 0:
+                first[i + 1] = min(first[i + 1], j)
+                last[i + 1] = j
+    side = max((1 << level) // 4, 1)  # cells that a value covers
+    part = np.float32(1.0 if level == 1 else 16.0 / (1 << 2 * level))
+    half = np.float32(0.5)
+    tall, energy = np.zeros(w + 2, np.float32), np.zeros(w, np.float32)
+    for i in range(h):
+        begin = max(min(first[i], first[i + 1], first[i + 2]) - 1, 0)
+        end = min(max(last[i], last[i + 1], last[i + 2]) + 2, w)
+        if begin >= end:
+            continue
+        # pixels of a value lie at most half of the way to the next one, in either direction
+        tall[:] = 0
+        inside = tall[1 : w + 1]
+        above, here, below = image[max(i - 1, 0)], image[i], image[min(i + 1, h - 1)]
+        for j in range(begin, end):
+            own = abs(here[j])
+            inside[j] = max(own, (own + max(abs(above[j]), abs(below[j]))) * half)
+        for j in range(begin, end):
+            own = tall[j + 1]
+            most = max(own, (own + max(tall[j], tall[j + 2])) * half)
+            energy[j] = most * most * part
+        if level == 1:
+            row = out[i // 2]
+            for j in range(begin, end):
+                row[j // 2] += energy[j]
+            continue
+        row = out[i * side]
+        for j in range(begin, end):
+            for b in range(j * side, (j + 1) * side):
+                row[b] = energy[j]
+        for a in range(i * side + 1, (i + 1) * side):
+            out[a, begin * side : end * side] = row[begin * side : end * side]
+
+
+def raise_drifts(drifts: list[FloatArray], energy: FloatArray, *, but: int | None = None) -> None:
+    """Add to the drift of the cells of all levels what changes of pixels move them by at most.
+
+    Parameters
+    ----------
+    drifts : list of ndarray of float32, shapes (h >> n, w >> n)
+        Of the levels, the finest first; changed in place.
+    energy : ndarray of float32, shape (h, w)
+        Sum of squares of what changed in each finest cell.
+    but : int, optional
+        A level to leave as it is.
+    """
+    for n, drift in enumerate(drifts):
+        if n:
+            finer, energy = energy, np.zeros(drift.shape, np.float32)
+            _sum_four(finer, energy)
+        if n != but:
+            _add_roots(energy, drift)
+
+
+@compiled_in_any_order
+def _sum_four(finer: FloatArray, out: FloatArray) -> None:
+    for i in range(out.shape[0]):
+        one, two = finer[2 * i], finer[2 * i + 1]
+        for j in range(out.shape[1]):
+            out[i, j] = one[2 * j] + one[2 * j + 1] + two[2 * j] + two[2 * j + 1]
+
+
+@compiled_in_any_order
+def _add_roots(energy: FloatArray, drift: FloatArray) -> None:
+    """Add the roots of the energies of the 5 x 5 cells that a patch lies in."""
+    h, w = energy.shape
+    first, last = h, -1
+    for i in range(h):
+        for j in range(w):
+            if energy[i, j] > 0:
+                first, last = min(first, i), i
+                break
+    sums = np.zeros(w + 4, np.float32)
+    for i in range(max(first - 2, 0), min(last + 3, h)):
+        sums[:] = 0
+        inside = sums[2 : w + 2]
+        for a in range(max(i - 2, 0), min(i + 3, h)):
+            row = energy[a]
+            for j in range(w):
+                inside[j] += row[j]
+        to = drift[i]
+        for j in range(w):
+            to[j] += np.sqrt(sums[j] + sums[j + 1] + sums[j + 2] + sums[j + 3] + sums[j + 4])

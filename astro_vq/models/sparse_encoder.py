@@ -5,6 +5,7 @@ What is left of the frame is kept in pixels, its products with the basis at ever
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,14 +23,14 @@ from astro_vq.models.sparse_pursuit import Criterion, pursue, refit
 
 IntArray = NDArray[np.int64]
 
-_STAGES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.4)  # thresholds before the one that is asked for
+_STAGES = (64.0, 16.0, 4.0, 2.0, 1.0)  # thresholds, in that which is asked for
+_AGAIN = (1.4, 1.0)  # where tokens were before
 _SWEEPS = 3
 TOLERANCE = 0.001
 _TOKEN_BITS = 18.0  # of a usual token; a code that is dearer must explain more
 _LOOK = 0.75
 _MOST = 2**20
-_FINEST = 2  # levels of a second look
-_DRIFT = 0.05  # thresholds by which latents may be off before they are made again
+_DRIFT = 0.1  # thresholds by which latents may be off before they are made again
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,13 @@ class Pursuit:
         sizes = [level.drift.shape for level in self._residual.levels]
         self._near = np.zeros(sizes[0], np.float32)
         self._free = np.full(sizes[0], tokens, np.int64)
+        self._size = pixels.shape
         self._inside = tuple(-(-n // STRIDE) for n in pixels.shape)
         self._tolerance = tolerance
         self._taken = 0
-        self._pixels = pixels
 
     def look_at(self, near: FloatArray, changed: NDArray[np.bool_]) -> None:
-        """Take tokens only where something changed, and of the finest levels, from now on.
+        """Take tokens only where something changed, before any are taken.
 
         Parameters
         ----------
@@ -138,29 +139,54 @@ class Pursuit:
         here = np.zeros(self._near.shape, np.float32)
         here[:h, :w] = changed
         for n, level in enumerate(self._residual.levels):
-            wide = ndimage.maximum_filter(_coarsen(here, 1 << n), 5)
-            level.drift[(wide == 0) | (n >= _FINEST)] = 0
+            level.drift[ndimage.maximum_filter(_coarsen(here, 1 << n), 5) == 0] = 0
 
-    def run(self, threshold: float, *, first: float = 64.0) -> None:
+    @property
+    def left(self) -> FloatArray:
+        """What is left of the pixels (H, W); it changes."""
+        return self._residual.left[: self._size[0], : self._size[1]]
+
+    def give_back(self, rows: IntArray) -> None:
+        """Forget tokens (see `Tokens.rows`) that were taken."""
+        for n in range(LEVELS):
+            here = rows[rows[:, 0] == n]
+            if len(here):
+                cells = np.column_stack([here[:, 1:3] >> n, here[:, 3]])
+                self._residual.subtract(n, cells, -signed_values(here[:, 4]), known=False)
+        np.add.at(self._free, (rows[:, 1], rows[:, 2]), 1)
+
+    def take_out(self, parts: Iterable[tuple[int, int, FloatArray]]) -> None:
+        """Take images, each with its place (row, column, in whole cells), out of the pixels."""
+        self._residual.take_out(parts)
+
+    def go_on(self, near: FloatArray) -> None:
+        """Begin anew with what is left: tokens that were taken so far count no more.
+
+        Parameters
+        ----------
+        near : ndarray of float32, shape (h, w)
+            Brightness that is drawn already around each cell of the finest level, in sigma.
+        """
+        self._near[: near.shape[0], : near.shape[1]] = near
+        self._found = [_Found.none() for _ in range(LEVELS)]
+
+    def run(self, threshold: float, *, again: bool = False) -> None:
         """Take tokens until none is worth its bits, the brightest sources first: by stages.
 
         Parameters
         ----------
         threshold : float
             In sigma.
-        first : float
-            Where stages begin, in thresholds.
+        again : bool
+            What is bright was taken before.
         """
-        for factor in _STAGES:
-            if factor <= first:
-                self.stage(threshold * factor)
-        self.stage(threshold)
-        self.stage(threshold)
+        for factor in _AGAIN if again else _STAGES:
+            self.stage(threshold * factor)
 
     def stage(self, threshold: float) -> None:
         """Take tokens of all levels, once, on what is left."""
         for n in range(LEVELS):
-            self._residual.refresh(n, _DRIFT * threshold)
+            self._residual.refresh(n, _DRIFT * threshold, _LOOK * threshold)
         allowed = _allowed([level.strength for level in self._residual.levels])
         for n in reversed(range(LEVELS)):
             self._run_level(n, threshold, allowed[n])
@@ -170,7 +196,7 @@ class Pursuit:
         allowed[self._beyond(n)] = False
         if not allowed.any() and not len(found.rows):
             return
-        self._residual.refresh(n, _DRIFT * threshold)
+        self._residual.refresh(n, _DRIFT * threshold, _LOOK * threshold)
         level = self._residual.levels[n]
         step = 1 << n
         around = _coarsen(self._near, step)
@@ -193,6 +219,7 @@ class Pursuit:
             level.hopeless,
             gain_values(),
             _LOOK,
+            level.steepest,
             _MOST,
         )
         self._free[::step, ::step] = free
@@ -227,7 +254,7 @@ class Pursuit:
         change[: len(old)] -= signed_values(old[:, 3])
         moved = change != 0
         if moved.any():
-            self._residual.subtract(n, new.rows[moved, :3], change[moved], known=True)
+            self._residual.subtract(n, new.rows[moved, :3], change[moved])
         gone = new.rows[:, 3] == 0
         step = 1 << n
         np.add.at(self._free, (new.rows[gone, 0] * step, new.rows[gone, 1] * step), 1)
@@ -238,13 +265,6 @@ class Pursuit:
         rows, columns = (np.arange(k) << n for k in self._residual.levels[n].drift.shape)
         outside = rows[:, None] >= self._inside[0], columns[None] >= self._inside[1]
         return np.asarray(outside[0] | outside[1])
-
-    def left_and_drawn(self) -> tuple[FloatArray, FloatArray]:
-        """Return copies of what is left of the pixels and of what was drawn, in whole cells."""
-        left = self._residual.left.copy()
-        drawn = -left
-        drawn[: self._pixels.shape[0], : self._pixels.shape[1]] += self._pixels
-        return left, drawn
 
     def tokens(self) -> Tokens:
         """Return what was taken so far."""

@@ -2,9 +2,12 @@
 
 Taking tokens changes pixels, and with them the *latents* of all levels around. A bound of how far
 each latent may have moved since it was made is kept (*drift*), and only those are made again that
-may have moved by more than the caller cares for. What tokens do to latents of their own level is
-known without that: the pursuit subtracts it, and only the scores of such cells are made again.
+may have moved by more than the caller cares for, and to where a token may be worth its bits. What
+tokens do to latents of their own level is known without that: the pursuit subtracts it, and only
+the scores of such cells are made again.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +16,18 @@ from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import LEVELS, STRIDE, FloatArray
 from astro_vq.models.sparse_books import MEASURED, Book
+from astro_vq.models.sparse_bounds import (
+    add_energy,
+    energy_of_image,
+    energy_of_patches,
+    raise_drifts,
+)
 from astro_vq.models.sparse_pursuit import Criterion, look
 from astro_vq.models.sparse_scales import (
+    add_enlarged,
     at_once,
-    draw,
     parts_of,
+    place,
     project_cells,
     reduce_into,
 )
@@ -46,6 +56,8 @@ class Level:
         How far latents may have moved since they were looked at.
     hopeless : ndarray of float32, shape (2, h, w)
         See `astro_vq.models.sparse_pursuit.pursue`.
+    steepest : float
+        How much what is looked for may change when latents change by one, at most.
     """
 
     def __init__(
@@ -59,6 +71,8 @@ class Level:
         self.drift = np.full(size, np.inf, np.float32)
         self.unscored = np.zeros(size, np.float32)
         self.hopeless = np.full((2, *size), np.inf, np.float32)
+        norms = np.sqrt(np.square(book.first).sum(1))
+        self.steepest = float((norms * criterion.first_weights).max())
 
     def score(self, cells: IntArray) -> None:
         """Look at cells, numbered row by row."""
@@ -109,16 +123,28 @@ class Residual:
         self._images = [self.left] + [
             np.zeros([n >> m for n in shape], np.float32) for m in range(1, LEVELS)
         ]
+        self._scratch = [np.zeros_like(image) for image in self._images[1:]]
         self._basis = np.ascontiguousarray(basis.T)
         self.levels = [
             Level(book, criterion, basis, (shape[0] // (STRIDE << m), shape[1] // (STRIDE << m)))
             for m, (book, criterion) in enumerate(zip(books, criteria, strict=True))
         ]
 
-    def refresh(self, n: int, tolerance: float) -> None:
-        """Make latents and scores of a level anew where they may be off by more than that."""
+    def refresh(self, n: int, tolerance: float, least: float) -> None:
+        """Make latents and scores of a level anew where they are not good enough.
+
+        Parameters
+        ----------
+        n : int
+            The level.
+        tolerance : float
+            By how much latents may be off.
+        least : float
+            Cells that cannot have a weighted gain as large as this are left as they are.
+        """
         level = self.levels[n]
-        moved, scored = _stale(level.drift.ravel(), level.unscored.ravel(), tolerance)
+        fields = level.drift.ravel(), level.unscored.ravel(), level.looked.ravel()
+        moved, scored = _stale(*fields, tolerance, least, level.steepest)
         if len(moved):
             if n > 0:
                 wanted = np.zeros(level.drift.shape, np.bool_)
@@ -132,7 +158,7 @@ class Residual:
             level.unscored.reshape(-1)[scored] = 0
             level.hopeless.reshape(2, -1)[:, scored] = np.inf
 
-    def subtract(self, n: int, cells: IntArray, gains: FloatArray, *, known: bool) -> None:
+    def subtract(self, n: int, cells: IntArray, gains: FloatArray, *, known: bool = True) -> None:
         """Take tokens out of the pixels.
 
         Parameters
@@ -148,28 +174,56 @@ class Residual:
         """
         rows, columns, codes = (np.ascontiguousarray(column) for column in cells.T)
         book = self.levels[n].book
-        draw(self.left, rows, columns, codes, -gains, book.patches, n)
-        sizes = np.abs(gains)
-        for m, level in enumerate(self.levels):
-            bounds = book.reach[codes, m] * sizes
-            if m == n and known:
-                _mark_border(level.drift, rows, columns, bounds)
-                bounds = sizes * (book.edges[codes] + (_UNMEASURED if n >= MEASURED else 0))
-            _mark(level.drift, rows, columns, bounds.astype(np.float32), n, m)
+        tokens = rows, columns, codes, -gains, book.patches
+        if n == 0:
+            place(self.left, *tokens)
+            energy = energy_of_patches(self.levels[0].drift.shape, *tokens)
+        else:
+            image = self._scratch[n - 1]
+            place(image, *tokens)
+            add_enlarged(self.left, image, n)
+            energy = energy_of_image(image, n)
+            image.fill(0)
+        raise_drifts([level.drift for level in self.levels], energy, but=n if known else None)
+        if not known:
+            return
+        bounds = np.abs(gains) * (book.edges[codes] + (_UNMEASURED if n >= MEASURED else 0))
+        own = self.levels[n].drift
+        _mark_border(own, rows, columns, np.abs(gains) * book.norms[codes])
+        if bounds.any():
+            _mark(own, rows, columns, bounds.astype(np.float32))
+
+    def take_out(self, parts: Iterable[tuple[int, int, FloatArray]]) -> None:
+        """Take images out of the pixels: row and column that each begins at, in whole cells."""
+        energy = np.zeros(self.levels[0].drift.shape, np.float32)
+        for y, x, values in parts:
+            part = self.left[y : y + values.shape[0], x : x + values.shape[1]]
+            part -= values
+            add_energy(energy[y // STRIDE :, x // STRIDE :], values)
+        raise_drifts([level.drift for level in self.levels], energy)
 
 
 @compiled
-def _stale(drift: FloatArray, unscored: FloatArray, tolerance: float) -> tuple[IntArray, IntArray]:
+def _stale(
+    drift: FloatArray,
+    unscored: FloatArray,
+    looked: FloatArray,
+    tolerance: float,
+    least: float,
+    steepest: float,
+) -> tuple[IntArray, IntArray]:
     """Return the cells to make again, and those to look at again."""
     moved, scored = np.empty(drift.size, np.int64), np.empty(drift.size, np.int64)
     m, n = 0, 0
     for k in range(drift.size):
+        away = drift[k] + unscored[k]
+        if away <= tolerance or looked[k] + away * steepest < least:
+            continue
         if drift[k] > tolerance:
             moved[m] = k
             m += 1
-        if drift[k] + unscored[k] > tolerance:
-            scored[n] = k
-            n += 1
+        scored[n] = k
+        n += 1
     return moved[:m], scored[:n]
 
 
@@ -203,21 +257,12 @@ def _score(
 
 
 @compiled
-def _mark(
-    drift: FloatArray, rows: IntArray, columns: IntArray, bounds: FloatArray, level: int, other: int
-) -> None:
-    """Add bounds to cells of a level that overlap with patches of another one."""
+def _mark(drift: FloatArray, rows: IntArray, columns: IntArray, bounds: FloatArray) -> None:
+    """Add bounds to cells whose patches overlap with those of some cells."""
     h, w = drift.shape
-    size, own = 1 << level, 1 << other
-    margin = size // 2 + own // 2
-    reach = 16 * size + 2 * margin
     for t in range(rows.shape[0]):
-        top, left = (4 * rows[t] - 6) * size - margin, (4 * columns[t] - 6) * size - margin
-        # a cell c draws from (4 c - 6) * own to (4 c + 10) * own
-        y0, x0 = (top // own - 10) // 4 + 1, (left // own - 10) // 4 + 1
-        y1, x1 = ((top + reach) // own + 6) // 4 + 1, ((left + reach) // own + 6) // 4 + 1
-        for y in range(max(y0, 0), min(y1, h)):
-            for x in range(max(x0, 0), min(x1, w)):
+        for y in range(max(rows[t] - 4, 0), min(rows[t] + 5, h)):
+            for x in range(max(columns[t] - 4, 0), min(columns[t] + 5, w)):
                 drift[y, x] += bounds[t]
 
 

@@ -24,6 +24,7 @@ from astro_vq.models.sparse_atoms import (
 )
 from astro_vq.models.sparse_books import BookMaker
 from astro_vq.models.sparse_gains import gain_values
+from astro_vq.models.sparse_peaks import find_peaks
 from astro_vq.models.sparse_scales import draw
 
 IntArray = NDArray[np.int64]
@@ -85,9 +86,9 @@ def polish(
         return np.zeros((0, 5), np.int64)
     patches = maker.patches(level, star)[-STAR_CODES:]
     learnt = len(maker.learnt(level))
-    y, x = _peaks(drawn, star, max(_LEAST, _SEEN * threshold))
-    compact = drawn - ndimage.uniform_filter(drawn, _AROUND)
-    limit = np.hypot(_STAYS * threshold * noise, _SHARE * threshold**2 * _sums(compact, y, x))
+    y, x = find_peaks(drawn, star, max(_LEAST, _SEEN * threshold))
+    compact = _sums(drawn, y, x) - _sums_around(drawn, y, x)
+    limit = np.hypot(_STAYS * threshold * noise, _SHARE * threshold**2 * compact)
     cell = STRIDE << level
     rows, columns = np.floor(y / cell).astype(int), np.floor(x / cell).astype(int)
     places = [
@@ -138,6 +139,39 @@ def _sums(image: FloatArray, y: NDArray[np.float64], x: NDArray[np.float64]) -> 
     return out
 
 
+@compiled
+def _sums_around(image: FloatArray, y: NDArray[np.float64], x: NDArray[np.float64]) -> FloatArray:
+    """Return the sums over apertures of the means of 17 x 17 pixels around each of theirs."""
+    h, w = image.shape
+    out = np.zeros(y.shape[0], np.float32)
+    side, half = _AROUND, _AROUND // 2
+    weights = np.zeros((11, 11 + side), np.float64)
+    for k in range(y.shape[0]):
+        top, left = int(y[k]) - 5, int(x[k]) - 5
+        weights[:] = 0
+        for a in range(11):
+            for b in range(11):
+                away = math.sqrt((top + a + 0.5 - y[k]) ** 2 + (left + b + 0.5 - x[k]) ** 2)
+                weight = min(max(RADIUS + 0.5 - away, 0.0), 1.0)
+                for c in range(b, b + side):
+                    weights[a, c] += weight
+        total = 0.0
+        for a in range(10 + side):
+            row = top + a - half
+            if row < 0 or row >= h:
+                continue
+            for b in range(10 + side):
+                column = left + b - half
+                if column < 0 or column >= w or image[row, column] == 0:
+                    continue
+                weight = 0.0
+                for c in range(max(a - side + 1, 0), min(a + 1, 11)):
+                    weight += weights[c, b]
+                total += image[row, column] * weight
+        out[k] = total / side**2
+    return out
+
+
 def _disc() -> FloatArray:
     """Return the aperture around the middle of a pixel, (11, 11)."""
     axis = np.arange(-5, 6)
@@ -157,25 +191,3 @@ def _shares(patches: FloatArray, level: int) -> NDArray[np.float64]:
         y, x = side + place[:, None]
         out[code] = float(_sums(image, y, x)[0])
     return out
-
-
-def _peaks(
-    drawn: FloatArray, star: StarShape, least: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return places, in pixels from the corner of the first, of the sources that are drawn."""
-    width = star.fwhm / 2.3548
-    smooth = ndimage.gaussian_filter(drawn, width, mode="constant")
-    top = ndimage.maximum_filter(smooth, 5, mode="constant")
-    # a matched filter has the noise 1 / (2 sqrt(pi) width) of a smoothed image
-    y, x = np.nonzero((smooth == top) & (smooth > least / (2 * math.sqrt(math.pi) * width)))
-    inside = (y > 0) & (x > 0) & (y < drawn.shape[0] - 1) & (x < drawn.shape[1] - 1)
-    y, x = y[inside], x[inside]
-    middle = smooth[y, x]
-
-    def vertex(before: FloatArray, after: FloatArray) -> NDArray[np.float64]:
-        bend = np.maximum(2 * middle - before - after, 1e-6)
-        return np.asarray(np.clip((after - before) / (2 * bend), -0.5, 0.5), np.float64)
-
-    dy = vertex(smooth[y - 1, x], smooth[y + 1, x])
-    dx = vertex(smooth[y, x - 1], smooth[y, x + 1])
-    return y + 0.5 + dy, x + 0.5 + dx

@@ -25,6 +25,7 @@ IntArray = NDArray[np.int64]
 
 _BAND = 40  # rows of cells that a thread takes
 _WORTH = 1000  # cells to look at from which on threads are worth it
+_SLIGHT = 0.1  # sigma: changes of latents that matter to no score
 _ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
 
 
@@ -208,6 +209,7 @@ def pursue(
     hopeless: FloatArray,
     values: FloatArray,
     least: float,
+    steepest: float,
     most: int,
 ) -> tuple[IntArray, FloatArray]:
     """Take codes, the most significant first, until none is worth its bits.
@@ -247,6 +249,8 @@ def pursue(
         Of the gains.
     least : float
         Weighted gain of the first look, in thresholds, above which a full search follows.
+    steepest : float
+        How much that gain may change when latents change by one, at most.
     most : int
         Codes taken at most, in one band.
 
@@ -278,6 +282,7 @@ def pursue(
             hopeless,
             values,
             least,
+            steepest,
             most,
             score,
             waiting,
@@ -289,7 +294,8 @@ def pursue(
         )
 
     bands = [(k, min(k + _BAND, h)) for k in range(0, h, _BAND)]
-    _first_scores(looked, near, allowed, hopeless, threshold, tolerance * threshold, score)
+    share = tolerance * threshold
+    _first_scores(looked, near, allowed, hopeless, threshold, share, least, score)
     if len(bands) < 3:
         return work((0, h))
     worth = bool(np.count_nonzero(score > least) > _WORTH)
@@ -308,16 +314,18 @@ def _first_scores(
     hopeless: FloatArray,
     threshold: float,
     share: float,
+    least: float,
     score: FloatArray,
 ) -> None:
-    """Write the scores of cells, 0 where nothing can be worth its bits."""
+    """Write the scores of cells, no more than the least where nothing can be worth its bits."""
     for i in range(score.shape[0]):
         for j in range(score.shape[1]):
             if not allowed[i, j]:
                 continue
             height = threshold * math.sqrt(1 + (share * near[i, j]) ** 2)
-            if height < hopeless[1 if near[i, j] > 0 else 0, i, j]:
-                score[i, j] = looked[i, j] / height
+            score[i, j] = looked[i, j] / height
+            if height >= hopeless[1 if near[i, j] > 0 else 0, i, j]:
+                score[i, j] = min(score[i, j], least)
 
 
 @compiled
@@ -339,6 +347,7 @@ def _pursue_rows(
     hopeless: FloatArray,
     values: FloatArray,
     least: float,
+    steepest: float,
     most: int,
     score: FloatArray,
     waiting: NDArray[np.bool_],
@@ -442,7 +451,7 @@ def _pursue_rows(
                     ratio = max(worth + dearest, 0.0) / (1 + dearest)
                     hopeless[1 if near[i, j] > 0 else 0, i, j] = math.sqrt(ratio) / factor
                 if worth <= 1 or free[i, j] <= 0 or taken >= most or index == 0:
-                    score[i, j] = 0
+                    score[i, j] = min(score[i, j], least)
                     continue
                 square = (gain * weights[code]) ** 2 / (1 + cost[code])
                 bend = 2 * (tolerance * near[i, j]) ** 2
@@ -468,13 +477,17 @@ def _pursue_rows(
                     for b in range(max(j - 3, 0), min(j + 4, w)):
                         if not allowed[a, b] or changed[a, b]:
                             continue
-                        close = abs(a - i) <= 2 and abs(b - j) <= 2
                         size = sizes[code, (a - i + 3) * 7 + b - j + 3] * abs(value)
-                        if close or size > 0.3:
-                            hopeless[0, a, b] = hopeless[1, a, b] = np.inf
-                            changed[a, b] = True
-                            again[altered] = a * w + b
-                            altered += 1
+                        if size <= _SLIGHT:
+                            continue
+                        hopeless[0, a, b] = hopeless[1, a, b] = np.inf
+                        most_now = score[a, b] + size * steepest / threshold
+                        if most_now <= least:
+                            score[a, b] = most_now
+                            continue
+                        changed[a, b] = True
+                        again[altered] = a * w + b
+                        altered += 1
     for k in range(following):
         waiting[follow[k] // w, follow[k] % w] = False
     for k in range(altered):

@@ -13,6 +13,7 @@ from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray
 
 _BAND = 32  # rows of cells that a thread takes at once
+_RUN = 16  # values that are looked at together
 _DRAWN = 128  # rows of pixels, too
 _WORTH = 1 << 20  # pixels from which on threads are worth it
 _PART = 3072  # cells, too
@@ -21,29 +22,29 @@ _ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
 
 def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
     """Add an image (h, w) of a level to pixels (h * 2**level, w * 2**level), in several threads."""
-    begin, end = _extents(image)
+    filled = _filled(image)
     step = max(_DRAWN >> level, 1)
-    filled = end > begin
-    starts = [k for k in range(0, len(image), step) if filled[k : k + step + 2].any()]
-    pixels = int(np.maximum(end - begin, 0).sum()) << 2 * level
+    around = filled.any(1)
+    starts = [k for k in range(0, len(image), step) if around[k : k + step + 2].any()]
+    pixels = int(np.count_nonzero(filled)) * _RUN << 2 * level
 
     def work(k: int) -> None:
-        _enlarge(out, image, level, begin, end, k, min(k + step, len(image)))
+        _enlarge(out, image, level, filled, k, min(k + step, len(image)))
 
     in_threads(work, starts, worth=pixels > _WORTH)
 
 
 @compiled
-def _extents(image: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each row begins and ends to hold something, an empty row before and after."""
+def _filled(image: FloatArray) -> NDArray[np.bool_]:
+    """Return which runs of 16 values of each row hold something, with an empty border."""
     h, w = image.shape
-    begin, end = np.full(h + 2, w, np.int64), np.zeros(h + 2, np.int64)
+    out = np.zeros((h + 2, (w + _RUN - 1) // _RUN + 2), np.bool_)
     for y in range(h):
-        for j in range(w):
-            if image[y, j] != 0:
-                begin[y + 1] = min(begin[y + 1], j)
-                end[y + 1] = j + 1
-    return begin, end
+        for k in range(out.shape[1] - 2):
+            for value in image[y, k * _RUN : min((k + 1) * _RUN, w)]:
+                if value != 0:
+                    out[y + 1, k + 1] = True
+    return out
 
 
 @compiled
@@ -51,43 +52,73 @@ def _enlarge(
     out: FloatArray,
     image: FloatArray,
     level: int,
-    begin: NDArray[np.int64],
-    end: NDArray[np.int64],
+    filled: NDArray[np.bool_],
     start: int,
     stop: int,
 ) -> None:
     size = 1 << level
     half = size // 2
     h, w = image.shape
-    row = np.zeros(w + 2, np.float32)
+    values = np.empty(w + 2, np.float32)
+    shares = np.empty(half, np.float32)  # of the value before, for the first half of a value's
+    for k in range(half):
+        shares[k] = np.float32((half - k - 0.5) / size)
+    runs = filled.shape[1] - 2
     for y in range(start * size, stop * size):
         i, o = y // size, y % size
         other = i - 1 if o < half else i + 1
-        first, last = min(begin[i + 1], begin[other + 1]), max(end[i + 1], end[other + 1])
-        if last <= first:
-            continue
+        here, there = filled[i + 1], filled[other + 1]
         part = np.float32((half - o - 0.5) / size if o < half else (o - half + 0.5) / size)
         own = np.float32((1.0 - part) / size)
         part = np.float32(part / size)
-        row[first] = row[last + 1] = 0
-        for j in range(first, last):
-            row[j + 1] = image[i, j] * own
-        if 0 <= other < h:
-            for j in range(first, last):
-                row[j + 1] += image[other, j] * part
-        for j in range(max(first - 1, 0), min(last + 1, w)):
-            before = row[j] if j > first else np.float32(0)
-            here = row[j + 1] if first <= j < last else np.float32(0)
-            after = row[j + 2] if j + 1 < last else np.float32(0)
-            if before == 0 and here == 0 and after == 0:
+        run = 0
+        while run < runs:
+            begin = run
+            while run < runs and (
+                here[run]
+                or here[run + 1]
+                or here[run + 2]
+                or there[run + 1]
+                or there[run]
+                or there[run + 2]
+            ):
+                run += 1
+            if run == begin:
+                run += 1
                 continue
-            x = j * size
-            for k in range(half):
-                t = np.float32((half - k - 0.5) / size)
-                out[y, x + k] += here + (before - here) * t
-            for k in range(half, size):
-                t = np.float32((k - half + 0.5) / size)
-                out[y, x + k] += here + (after - here) * t
+            left, right = begin * _RUN, min(run * _RUN, w)
+            n = right - left
+            row, source = values[: n + 2], image[i, left:right]
+            row[0] = row[n + 1] = 0  # next to a run that holds nothing
+            for j in range(n):
+                row[j + 1] = source[j] * own
+            if 0 <= other < h:
+                source = image[other, left:right]
+                for j in range(n):
+                    row[j + 1] += source[j] * part
+            _add_row(out[y, left * size : right * size], row, shares)
+
+
+@compiled
+def _add_row(to: FloatArray, row: FloatArray, shares: FloatArray) -> None:
+    """Add the values of a row, with one more at either end, drawn linearly in between."""
+    half = shares.shape[0]
+    if half == 1:
+        for j in range(row.shape[0] - 2):
+            before, here, after = row[j], row[j + 1], row[j + 2]
+            to[2 * j] += here + (before - here) * shares[0]
+            to[2 * j + 1] += here + (after - here) * shares[0]
+        return
+    for j in range(row.shape[0] - 2):
+        before, here, after = row[j], row[j + 1], row[j + 2]
+        if before == 0 and here == 0 and after == 0:
+            continue
+        first = to[2 * j * half : (2 * j + 1) * half]
+        second = to[(2 * j + 1) * half : (2 * j + 2) * half]
+        for k in range(half):
+            first[k] += here + (before - here) * shares[k]
+        for k in range(half):
+            second[k] += here + (after - here) * shares[half - 1 - k]
 
 
 @compiled_in_any_order
@@ -128,6 +159,13 @@ def _reduce(
                     weight = tent[k]
                     for x in range(high - low):
                         part[x] += pixels[x] * weight
+                if level == 1:
+                    to = out[i, 4 * begin : 4 * end]
+                    for j in range(to.shape[0]):
+                        ends = sums[2 * j] + sums[2 * j + 3]
+                        inner = sums[2 * j + 1] + sums[2 * j + 2]
+                        to[j] = ends * across[0] + inner * across[1]
+                    continue
                 for j in range(4 * (end - begin)):
                     total = np.float32(0.0)
                     for k in range(2 * size):
@@ -186,9 +224,11 @@ def _project(
             cell = cells[start + k]
             y, x = cell // (width // 4) * 4 - 6, cell % (width // 4) * 4 - 6
             if y >= 0 and x >= 0 and y + 16 <= height and x + 16 <= width:
+                to = patches[k]
                 for a in range(16):
+                    row, part = image[y + a, x : x + 16], to[16 * a : 16 * a + 16]
                     for b in range(16):
-                        patches[k, 16 * a + b] = image[y + a, x + b]
+                        part[b] = row[b]
                 continue
             for a in range(16):
                 for b in range(16):
@@ -196,9 +236,9 @@ def _project(
                     patches[k, 16 * a + b] = image[y + a, x + b] if inside else 0.0
         np.dot(patches[:count], columns, products[:count])
         for k in range(count):
-            cell = cells[start + k]
-            for d in range(columns.shape[1]):  # a slice would count references
-                out[cell, d] = products[k, d]
+            to, product = out[cells[start + k]], products[k]
+            for d in range(to.shape[0]):
+                to[d] = product[d]
 
 
 def project_cells(
@@ -250,7 +290,7 @@ def project(image: FloatArray, basis: FloatArray, level: int) -> FloatArray:
 
 
 @compiled
-def _place(
+def place(
     image: FloatArray,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
@@ -258,13 +298,16 @@ def _place(
     gains: FloatArray,
     drawn: FloatArray,
 ) -> None:
+    """Add patches to an image of their level; see `draw`."""
     h, w = image.shape
     for t in range(rows.shape[0]):
         top, left, gain = rows[t] * 4 - 6, columns[t] * 4 - 6, gains[t]
         low, high = max(-left, 0), min(w - left, 16)
         for a in range(max(-top, 0), min(h - top, 16)):
-            for b in range(low, high):
-                image[top + a, left + b] += drawn[codes[t], 16 * a + b] * gain
+            to = image[top + a, left + low : left + high]
+            part = drawn[codes[t], 16 * a + low : 16 * a + high]
+            for b in range(to.shape[0]):
+                to[b] += part[b] * gain
 
 
 def draw(
@@ -294,8 +337,8 @@ def draw(
         Which.
     """
     if level == 0:
-        _place(out, rows, columns, codes, gains, drawn)
+        place(out, rows, columns, codes, gains, drawn)
         return
     image = np.zeros((out.shape[0] >> level, out.shape[1] >> level), np.float32)
-    _place(image, rows, columns, codes, gains, drawn)
+    place(image, rows, columns, codes, gains, drawn)
     add_enlarged(out, image, level)

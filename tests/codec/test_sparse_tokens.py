@@ -9,7 +9,7 @@ from astropy.io import fits
 
 import astro_vq
 from astro_vq.checkpoint import load_model
-from astro_vq.codec import sparse_windows
+from astro_vq.codec import sparse_frame, sparse_windows
 from astro_vq.codec.sparse_side import SparseSide, pack_star, unpack_star
 from astro_vq.codec.sparse_windows import SparseWindowedModel
 from astro_vq.codec.windows import token_size
@@ -97,12 +97,31 @@ def test_blocks_share_the_sources_on_their_seams(run, monkeypatch):
             star=StarShape(),
             noise=np.ones((1, 1)),
             quality=Quality(5.0),
-        )
+        ).tokens
         fill_map(maps, tokens.rows, model.codes_per_level)
         whole = slice(0, size[0]), slice(0, size[1])
         decoded = model.decode(lambda ys, xs, m=maps: m[:, ys, xs], size, [scaling], *whole)
         results.append(np.sqrt(np.mean((decoded[0] - image) ** 2)))
     assert results[1] == pytest.approx(results[0], rel=0.05)
+
+
+@pytest.mark.parametrize("kept", [2**24, 0])
+def test_frames_of_several_blocks_are_as_good(run, monkeypatch, kept):
+    image, places = sky((256, 320), 30)
+    y, x = np.mgrid[:256, :320]
+    image += (5 * 200 * np.exp(-((y - 120) ** 2 + (x - 150) ** 2) / 2 / 25**2)).astype(np.float32)
+    monkeypatch.setattr(sparse_frame, "_KEPT_PIXELS", kept)
+    results = []
+    for block in (1024, 32):
+        monkeypatch.setattr(sparse_windows, "_BLOCK", block)
+        file, result = pack(image, run, fidelity="tokens", tile_size=64)
+        with astro_vq.open(file, model=run) as opened:
+            left = opened.data - image
+        fluxes = [left[int(v) - 4 : int(v) + 5, int(u) - 4 : int(u) + 5].sum() for v, u in places]
+        assert np.median(np.abs(fluxes)) < 5 * 9  # the noise of as many pixels
+        results.append((result.token_bytes, left.std()))
+    for one, other in zip(*results, strict=True):
+        assert other == pytest.approx(one, rel=0.1)
 
 
 def test_missing_pixels_and_constant_images_are_no_trouble(run):

@@ -1,0 +1,128 @@
+"""The peaks of what tokens draw: where sources are that apertures measure."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_vq.entropy.compiled import compiled, compiled_in_any_order
+from astro_vq.entropy.threads import in_threads
+from astro_vq.models.sparse_atoms import FloatArray, StarShape
+
+_Places = NDArray[np.float64]
+
+_BAND = 128  # rows that a thread takes
+_NEAR = 2  # pixels around a peak that are no higher
+
+
+def find_peaks(drawn: FloatArray, star: StarShape, least: float) -> tuple[_Places, _Places]:
+    """Return the places of the sources that are drawn.
+
+    Parameters
+    ----------
+    drawn : ndarray of float32, shape (H, W)
+        In sigma; zero beyond.
+    star : StarShape
+        Of the frame: drawn light is smoothed by a Gaussian of its width first.
+    least : float
+        Significance in sigma, as a matched filter has it.
+
+    Returns
+    -------
+    y, x : ndarray of float64, shape (N,)
+        In pixels from the corner of the first; the vertex of a parabola along each axis.
+    """
+    width = star.fwhm / 2.3548
+    # a matched filter has the noise 1 / (2 sqrt(pi) width) of a smoothed image
+    height = least / (2 * math.sqrt(math.pi) * width)
+    reach = int(4 * width + 0.5)
+    reach += reach % 2  # two at a time
+    kernel = np.exp(-0.5 * (np.arange(reach + 1) / width) ** 2)
+    kernel = (kernel / (2 * kernel.sum() - kernel[0])).astype(np.float32)
+
+    def work(first: int) -> _Places:
+        stop = min(first + _BAND, len(drawn))
+        smooth = np.zeros((stop - first + 2 * _NEAR, drawn.shape[1]), np.float32)
+        _smooth(drawn, kernel, smooth, first - _NEAR)
+        found: _Places = _peaks_of(smooth, height, first == 0, stop == len(drawn))
+        found[0] += first - _NEAR
+        return found
+
+    y, x = np.concatenate(in_threads(work, range(0, len(drawn), _BAND)), 1)
+    return y, x
+
+
+@compiled_in_any_order
+def _smooth(image: FloatArray, kernel: FloatArray, out: FloatArray, first: int) -> None:
+    """Write some rows of a smoothed image, from one on; zero where all pixels around are."""
+    h, w = image.shape
+    reach = kernel.shape[0] - 1
+    parts = np.zeros((out.shape[0] + 2 * reach, w), np.float32)
+    row = np.zeros(w + 2 * reach, np.float32)
+    low, high = w, 0
+    for y in range(max(first - reach, 0), min(first + out.shape[0] + reach, h)):
+        begin, end = w, 0
+        for x in range(w):
+            if image[y, x] != 0:
+                begin, end = min(begin, x), x + 1
+        if end <= begin:
+            continue
+        row[reach : w + reach] = image[y]
+        begin, end = max(begin - reach, 0), min(end + reach, w)
+        low, high = min(low, begin), max(high, end)
+        to = parts[y - first + reach, begin:end]
+        here = row[begin + reach : end + reach]
+        for x in range(to.shape[0]):
+            to[x] = here[x] * kernel[0]
+        for k in range(1, reach + 1, 2):
+            one, two = kernel[k], kernel[k + 1]
+            before = row[begin + reach - k : end + reach - k]
+            after = row[begin + reach + k : end + reach + k]
+            before_it = row[begin + reach - k - 1 : end + reach - k - 1]
+            after_it = row[begin + reach + k + 1 : end + reach + k + 1]
+            for x in range(to.shape[0]):
+                to[x] += (before[x] + after[x]) * one + (before_it[x] + after_it[x]) * two
+    for i in range(out.shape[0]):
+        at = i + reach
+        to, here = out[i, low:high], parts[at, low:high]
+        for x in range(to.shape[0]):
+            to[x] = here[x] * kernel[0]
+        for k in range(1, reach + 1, 2):
+            one, two = kernel[k], kernel[k + 1]
+            before, after = parts[at - k, low:high], parts[at + k, low:high]
+            before_it, after_it = parts[at - k - 1, low:high], parts[at + k + 1, low:high]
+            for x in range(to.shape[0]):
+                to[x] += (before[x] + after[x]) * one + (before_it[x] + after_it[x]) * two
+
+
+@compiled
+def _vertex(before: float, middle: float, after: float) -> float:
+    bend = max(2 * middle - before - after, 1e-6)
+    return min(max((after - before) / (2 * bend), -0.5), 0.5)
+
+
+@compiled
+def _peaks_of(smooth: FloatArray, height: float, at_top: bool, at_bottom: bool) -> _Places:
+    """Return places (2, n) above a height and not below those around; two rows at ends are none."""
+    h, w = smooth.shape
+    found = np.empty((2, 64), np.float64)
+    count = 0
+    for y in range(3 if at_top else 2, h - 3 if at_bottom else h - 2):
+        for x in range(1, w - 1):
+            value = smooth[y, x]
+            if value <= height:
+                continue
+            is_top = True
+            for a in range(y - 2, y + 3):
+                for b in range(max(x - 2, 0), min(x + 3, w)):
+                    is_top = is_top and smooth[a, b] <= value
+            if not is_top:
+                continue
+            if count == found.shape[1]:
+                more = np.empty((2, 2 * count), np.float64)
+                more[:, :count] = found
+                found = more
+            found[0, count] = y + 0.5 + _vertex(smooth[y - 1, x], value, smooth[y + 1, x])
+            found[1, count] = x + 0.5 + _vertex(smooth[y, x - 1], value, smooth[y, x + 1])
+            count += 1
+    return found[:, :count]
