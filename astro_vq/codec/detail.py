@@ -4,13 +4,16 @@ Coefficients are integers times a step, with a wide zone around zero, so that no
 stream is that of `astro_vq.entropy.detail_bands`; shape and step come from elsewhere.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.codec.wavelet import FloatArray, band_shapes, forward, inverse
+from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.detail_bands import LARGEST, decode_bands, encode_bands, first_contexts
+from astro_vq.entropy.threads import in_threads
 from astro_vq.types import TileGeometry
 
 COST_BLOCK = 64
@@ -77,7 +80,9 @@ def encode_detail(
     bands = forward(left)
     levels = [noises[0]] * max(len(bands) - len(noises), 0) + list(noises)
     least = [_NOISES * threshold * noise for noise in levels[len(levels) - len(bands) :]]
-    numbers = [_quantize(band, step, limit) for band, limit in zip(bands, least, strict=True)]
+    numbers = [np.empty(band.shape, np.int32) for band in bands]
+    for band, limit, number in zip(bands, least, numbers, strict=True):
+        _quantize(band, np.float32(step), np.float32(limit), number)
     stream = encode_bands(numbers, first_contexts())
     return stream, _restore(numbers, step) if stream else np.zeros(left.shape, np.float32)
 
@@ -124,25 +129,37 @@ class DetailDrawer:
         FormatError
             A stream is damaged.
         """
-        for number, tile in enumerate(self._tiles):
+        for number, tile in self._decoded(ys, xs):
             y0, y1 = max(tile.y0, ys.start), min(tile.y0 + tile.ny, ys.stop)
             x0, x1 = max(tile.x0, xs.start), min(tile.x0 + tile.nx, xs.stop)
-            if y0 >= y1 or x0 >= x1:
-                continue
-            values = self._values(number)
+            values = self._kept[number]
             if values is not None:
                 part = values[y0 - tile.y0 : y1 - tile.y0, x0 - tile.x0 : x1 - tile.x0]
                 inside = out[y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start]
                 inside += part * factor
 
-    def _values(self, number: int) -> FloatArray | None:
-        if number not in self._kept:
-            stream, tile = self._stream(number), self._tiles[number]
-            while len(self._kept) >= _KEPT:
-                del self._kept[next(iter(self._kept))]
-            shape = tile.ny, tile.nx
-            self._kept[number] = decode_detail(stream, shape, self._step) if stream else None
-        return self._kept[number]
+    def _decoded(self, ys: slice, xs: slice) -> Iterator[tuple[int, TileGeometry]]:
+        """Yield the tiles that a rectangle shares pixels with, a few decoded at a time."""
+        here = [
+            (number, tile)
+            for number, tile in enumerate(self._tiles)
+            if tile.y0 < ys.stop and tile.y0 + tile.ny > ys.start
+            if tile.x0 < xs.stop and tile.x0 + tile.nx > xs.start
+        ]
+        for start in range(0, len(here), _KEPT):
+            some = here[start : start + _KEPT]
+            wanted = [item for item in some if item[0] not in self._kept]
+            old = [number for number in self._kept if number not in dict(some)]
+            for number in old[: max(len(self._kept) + len(wanted) - _KEPT, 0)]:
+                del self._kept[number]
+            coded = [(self._stream(number), tile) for number, tile in wanted]
+            values = in_threads(self._decode, coded)
+            self._kept.update(zip((number for number, _ in wanted), values, strict=True))
+            yield from some
+
+    def _decode(self, coded: tuple[bytes, TileGeometry]) -> FloatArray | None:
+        stream, tile = coded
+        return decode_detail(stream, (tile.ny, tile.nx), self._step) if stream else None
 
 
 def count_bits(
@@ -162,25 +179,51 @@ def count_bits(
     h, w = (-(-n // COST_BLOCK) for n in shape)
     out = np.zeros((h, w))
     for band in bands:
-        y, x = np.nonzero(np.abs(band) > _ZERO * step)
-        bits = _BITS + 2 * np.log2(np.maximum(np.abs(band[y, x]) / step, 1))
-        rows, columns = y * h // band.shape[0], x * w // band.shape[1]
-        np.add.at(out, (rows, columns), bits)
+        _add_bits(out, band, np.float32(step))
     return out
 
 
-def _quantize(band: FloatArray, step: float, least: float) -> NDArray[np.int32]:
-    size = np.abs(band)
-    number = np.minimum(np.floor(size / step + 1 - _ZERO), _MOST)
-    number[size < least] = 0
-    return (np.sign(band) * number).astype(np.int32)
+@compiled
+def _add_bits(out: NDArray[np.float64], band: FloatArray, step: float) -> None:
+    h, w = out.shape
+    least = np.float32(_ZERO) * step
+    for y in range(band.shape[0]):
+        row, to = band[y], out[y * h // band.shape[0]]
+        for x in range(band.shape[1]):
+            size = abs(row[x])
+            if size > least:
+                to[x * w // band.shape[1]] += _BITS + 2 * math.log2(max(size / step, 1.0))
+
+
+@compiled
+def _quantize(band: FloatArray, step: float, least: float, out: NDArray[np.int32]) -> None:
+    """Write integers of coefficients."""
+    shift = np.float32(1 - _ZERO)
+    for y in range(band.shape[0]):
+        row, to = band[y], out[y]
+        for x in range(row.shape[0]):
+            size = abs(row[x])
+            number = 0 if size < least else int(min(size / step + shift, np.float32(_MOST)))
+            to[x] = -number if row[x] < 0 else number
+
+
+@compiled
+def _scale(band: NDArray[np.int32], step: float, out: FloatArray) -> None:
+    """Write coefficients of integers."""
+    less = np.float32(_LESS)
+    for y in range(band.shape[0]):
+        row, to = band[y], out[y]
+        for x in range(row.shape[0]):
+            value = np.float32(row[x])
+            if row[x] == 1:
+                value -= less
+            elif row[x] == -1:
+                value += less
+            to[x] = value * step
 
 
 def _restore(bands: list[NDArray[np.int32]], step: float) -> FloatArray:
-    values = []
-    for band in bands:
-        out = band.astype(np.float32)
-        out[band == 1] -= np.float32(_LESS)
-        out[band == -1] += np.float32(_LESS)
-        values.append(out * np.float32(step))
+    values = [np.empty(band.shape, np.float32) for band in bands]
+    for band, value in zip(bands, values, strict=True):
+        _scale(band, np.float32(step), value)
     return inverse(values)

@@ -4,6 +4,7 @@ Frames of up to 4096 x 4096 pixels are encoded whole; larger ones block by block
 blocks before it leave, so that sources on the seams are coded once.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar, cast
 
@@ -15,6 +16,7 @@ from astro_vq.codec.sparse_side import pack_star, unpack_star
 from astro_vq.codec.windows import ReadPixels, ReadTokens, WindowedModel, token_size
 from astro_vq.data.noise import autocovariance
 from astro_vq.data.scaling import Scaling
+from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.map_shape import MapShape
 from astro_vq.entropy.threads import in_threads
 from astro_vq.errors import DataError, FormatError
@@ -320,12 +322,8 @@ class SparseWindowedModel(WindowedModel):
         out = np.empty((ys.stop - ys.start, xs.stop - xs.start), np.float32)
         for y in range(ys.start, ys.stop, _STRIP):
             strip = slice(y, min(y + _STRIP, ys.stop))
-            with np.errstate(invalid="ignore", over="ignore"):
-                values = read(strip, xs)[0] - scaling.sky
-                values /= scaling.sigma
-                values[~np.isfinite(values)] = 0
-                np.clip(values, -_BRIGHTEST, _BRIGHTEST, out=values)
-            out[y - ys.start : strip.stop - ys.start] = values
+            values = np.asarray(read(strip, xs)[0], np.float64)
+            _in_sigma(values, scaling.sky, scaling.sigma, out[y - ys.start : strip.stop - ys.start])
         return out
 
     def covariance(self, linear: ReadLinear, size: tuple[int, int]) -> NDArray[np.float64]:
@@ -369,6 +367,20 @@ def star_of(condition: bytes) -> StarShape:
     if star.beta >= len(BETAS) or max(abs(star.e1), abs(star.e2)) > 10:
         raise FormatError(f"damaged record SPRS: stars of shape {tuple(star)}")
     return star
+
+
+@compiled
+def _in_sigma(
+    values: NDArray[np.float64], sky: float, sigma: float, out: NDArray[np.float32]
+) -> None:
+    """Write values in sigma, 0 for what is not finite."""
+    for y in range(values.shape[0]):
+        row, to = values[y], out[y]
+        for x in range(row.shape[0]):
+            value = (row[x] - sky) / sigma
+            if not math.isfinite(value):
+                value = 0.0
+            to[x] = np.float32(min(max(value, -_BRIGHTEST), _BRIGHTEST))
 
 
 def _padded(pixels: NDArray[np.float32], unit: int) -> NDArray[np.float32]:
