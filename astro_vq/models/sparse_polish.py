@@ -34,6 +34,7 @@ RADIUS = 4.0
 
 _PLACES = FAMILIES[0][1]  # along each side of a cell
 _LEAST, _SEEN = 4.0, 0.8  # significance of peaks that are sources: in sigma, in thresholds
+_OWN = 2.0  # light above what is around, of the noise of an aperture: other peaks are none
 _STAYS, _SHARE = 0.1, 3e-5
 _AROUND = 17  # pixels on a side of what a source stands out from
 _TURNS = 2
@@ -88,6 +89,8 @@ def polish(
     learnt = len(maker.learnt(level))
     y, x = find_peaks(drawn, star, max(_LEAST, _SEEN * threshold))
     compact = _sums(drawn, y, x) - _sums_around(drawn, y, x)
+    sources = compact > _OWN * noise
+    y, x, compact = y[sources], x[sources], compact[sources]
     limit = np.hypot(_STAYS * threshold * noise, _SHARE * threshold**2 * compact)
     cell = STRIDE << level
     rows, columns = np.floor(y / cell).astype(int), np.floor(x / cell).astype(int)

@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from astro_vq.models.sparse_atoms import StarShape
 from astro_vq.models.sparse_books import BookMaker
+from astro_vq.models.sparse_peaks import find_peaks
 from astro_vq.models.sparse_polish import _sums, aperture_noise, polish
 from astro_vq.models.sparse_scales import draw
 
@@ -68,6 +69,17 @@ def test_flux_that_is_left_is_drawn_and_noise_is_not(maker):
     again = left.copy()
     apply(again, tokens, maker)
     np.testing.assert_allclose(again, rest, atol=1e-5)
+
+
+def test_a_peak_without_light_of_its_own_is_no_source(maker):
+    left, noise = stars([(64.2, 128.3)], [40.0]), aperture_noise(WHITE)
+    y, x = np.mgrid[: left.shape[0], : left.shape[1]] + 0.5
+    for height, number in ((1.5, 0), (15.0, 1)):
+        hill = height * np.exp(-((y - 64.2) ** 2 + (x - 128.3) ** 2) / 2 / 12**2)
+        hill = hill.astype(np.float32)
+        assert len(find_peaks(hill, STAR, 4.0)[0]) == 1
+        tokens = polish(left.copy(), hill, maker, STAR, noise=noise, threshold=5.0)
+        assert len(tokens) == number
 
 
 def test_bright_sources_may_keep_a_share_and_unknown_stars_have_no_tokens(maker):
