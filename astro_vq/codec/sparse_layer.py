@@ -106,7 +106,8 @@ class SparseLayerMaker(TokenLayerMaker):
             return math.inf
         else:
             bits = _BESIDE_SHARE * _pixel_bits(self.scalings[0].sigma, self._step)
-        return bits * self._grid.pixels / 8 - sum(map(len, self._side().values()))
+        steps = [1.0] * self._grid.planes if self._step is None else []
+        return bits * self._grid.pixels / 8 - sum(map(len, self._side(steps).values()))
 
     def _encode_planes(self, threshold: float, alone: bool) -> list[Frame]:
         planes = range(self._grid.planes)
@@ -183,9 +184,8 @@ class SparseLayerMaker(TokenLayerMaker):
         for number in range(self._grid.count):
             yield self.stream(number)
 
-    def _side(self) -> dict[str, bytes]:
+    def _side(self, steps: list[float]) -> dict[str, bytes]:
         records = {"SPRS": SparseSide(self._sparse.map_shape, tuple(self._conditions)).to_bytes()}
-        steps = [frame.step for frame in self._frames]
         if any(steps):
             records["DETL"] = pack_steps(steps)
         return records
@@ -193,7 +193,7 @@ class SparseLayerMaker(TokenLayerMaker):
     def records(self) -> dict[str, bytes]:
         """Return the side information that decoding needs."""
         values = np.array([(scaling.sky, scaling.sigma) for scaling in self.scalings])
-        return {"SCAL": pack_scalings(values), **self._side()}
+        return {"SCAL": pack_scalings(values), **self._side([f.step for f in self._frames])}
 
     def stream(self, number: int) -> bytes:
         """Return the token stream of a tile; empty where it has neither tokens nor detail."""

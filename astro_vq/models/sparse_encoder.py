@@ -19,7 +19,8 @@ from astro_vq.models.sparse_atoms import LEVELS, STAR_CODES, STRIDE, FloatArray,
 from astro_vq.models.sparse_books import MEASURED, Book, BookMaker, latent_noise
 from astro_vq.models.sparse_gains import GAINS, gain_values, signed_values
 from astro_vq.models.sparse_latents import Residual
-from astro_vq.models.sparse_pursuit import Criterion, pursue, refit
+from astro_vq.models.sparse_looks import Criterion
+from astro_vq.models.sparse_pursuit import pursue, refit
 
 IntArray = NDArray[np.int64]
 

@@ -22,7 +22,7 @@ from astro_vq.models.sparse_bounds import (
     energy_of_patches,
     raise_drifts,
 )
-from astro_vq.models.sparse_pursuit import Criterion, look
+from astro_vq.models.sparse_looks import Criterion, look
 from astro_vq.models.sparse_scales import (
     add_enlarged,
     at_once,

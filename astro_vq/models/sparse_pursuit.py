@@ -12,39 +12,20 @@ Mallat & Zhang 1993, IEEE TSP 41, 3397; Krstulovic & Gribonval 2006, ICASSP (loc
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.entropy.compiled import compiled, compiled_in_any_order
-from astro_vq.entropy.threads import in_threads
+from astro_vq.entropy.compiled import compiled
+from astro_vq.entropy.threads import ALONE, in_threads
 from astro_vq.models.sparse_atoms import FloatArray
+from astro_vq.models.sparse_looks import Criterion, choose, look_again
 
 IntArray = NDArray[np.int64]
 
 _BAND = 40  # rows of cells that a thread takes
 _WORTH = 1000  # cells to look at from which on threads are worth it
 _SLIGHT = 0.1  # sigma: changes of latents that matter to no score
-_ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
-
-
-class Criterion(NamedTuple):
-    """When a code is worth its bits: ``(abs(gain) * weight / threshold)**2 - cost`` exceeds 1.
-
-    Attributes
-    ----------
-    weights : ndarray of float32, shape (N,)
-        Of the codes.
-    first_weights : ndarray of float32, shape (M,)
-        Of the few codes that cells are looked through with first.
-    cost : ndarray of float32, shape (N,)
-        Of each code.
-    """
-
-    weights: FloatArray
-    first_weights: FloatArray
-    cost: FloatArray
 
 
 @compiled
@@ -58,117 +39,6 @@ def _nearest(size: float, values: FloatArray) -> int:
         else:
             high = middle
     return low if size - values[low] < values[high] - size else high
-
-
-@compiled_in_any_order
-def largest(values: FloatArray, number: int) -> float:
-    """Return the largest of a few values, which are overwritten: halved until one is left."""
-    while number > 1:
-        half = (number + 1) // 2
-        for k in range(number - half):
-            values[k] = values[k] if values[k] > values[k + half] else values[k + half]
-        number = half
-    return float(values[0])
-
-
-@compiled_in_any_order
-def _choose(
-    products: FloatArray,
-    weights: FloatArray,
-    cost: FloatArray,
-    factor: float,
-    worth: FloatArray,
-    spare: FloatArray,
-) -> tuple[int, float]:
-    """Return the code most worth its bits given products with all, and what is to exceed 1."""
-    scale = np.float32(factor)
-    for k in range(cost.shape[0]):
-        v = products[k] * weights[k] * scale
-        worth[k] = spare[k] = v * v - cost[k]
-    best = np.float32(largest(spare, cost.shape[0]))
-    for k in range(cost.shape[0]):
-        if worth[k] >= best:
-            return k, float(best)
-    return 0, -1e30
-
-
-@compiled
-def look(
-    z: FloatArray,
-    cells: IntArray,
-    first: FloatArray,
-    weights: FloatArray,
-    best: FloatArray,
-) -> None:
-    """Write what the first look at some cells finds.
-
-    Parameters
-    ----------
-    z : ndarray of float32, shape (N, D)
-        Latents.
-    cells : ndarray of int64, shape (n,)
-        Which.
-    first : ndarray of float32, shape (M, D)
-        Codes of the first look.
-    weights : ndarray of float32, shape (M,)
-        Of these.
-    best : ndarray of float32, shape (2, at least n)
-        Largest size of the gains, as they are, and weighted.
-    """
-    count, dim = cells.shape[0], z.shape[1]
-    columns = np.empty((dim, count), np.float32)
-    for k in range(count):
-        cell = cells[k]
-        for d in range(dim):
-            columns[d, k] = z[cell, d]
-    products = np.empty((first.shape[0], count), np.float32)
-    np.dot(first, columns, products)
-    _weigh(products, weights, best[0], best[1])
-
-
-@compiled_in_any_order
-def _weigh(
-    products: FloatArray,
-    weights: FloatArray,
-    even: FloatArray,
-    weighted: FloatArray,
-) -> None:
-    """Write the largest sizes in each column of products, two rows at a time."""
-    number, count = products.shape
-    even[:count] = weighted[:count] = 0
-    for c in range(0, number, 2):
-        d = min(c + 1, number - 1)
-        row, other = products[c], products[d]
-        weight, weight_other = weights[c], weights[d]
-        for k in range(count):
-            size, size_other = abs(row[k]), abs(other[k])
-            x, x_other = size * weight, size_other * weight_other
-            size = size if size > size_other else size_other
-            x = x if x > x_other else x_other
-            even[k] = size if size > even[k] else even[k]
-            weighted[k] = x if x > weighted[k] else weighted[k]
-
-
-@compiled
-def _look_again(
-    z: FloatArray,
-    cells: IntArray,
-    first: FloatArray,
-    weights: FloatArray,
-    near: FloatArray,
-    threshold: float,
-    share: float,
-    score: FloatArray,
-) -> None:
-    """Write the scores of some cells; all arrays are flat."""
-    together = max(_ALONE // first.size, 1)
-    best = np.empty((2, together), np.float32)
-    for start in range(0, cells.shape[0], together):
-        part = cells[start : start + together]
-        look(z, part, first, weights, best)
-        for k in range(part.shape[0]):
-            factor = 1 / (threshold * math.sqrt(1 + (share * near[part[k]]) ** 2))
-            score[part[k]] = best[1, k] * factor
 
 
 @compiled
@@ -369,7 +239,7 @@ def _pursue_rows(
     room = (end - begin + 6) * w
     queue, again = np.empty(room, np.int64), np.empty(room, np.int64)
     follow, tops = np.empty(room, np.int64), np.empty(room, np.int64)
-    together = max(_ALONE // (dim * cost.shape[0]), 1)
+    together = max(ALONE // (dim * cost.shape[0]), 1)
     rows = np.empty((together, dim), np.float32)
     products = np.empty((together, cost.shape[0]), np.float32)
     worths, spare = np.empty(cost.shape[0], np.float32), np.empty(cost.shape[0], np.float32)
@@ -385,7 +255,7 @@ def _pursue_rows(
     following = queued
     follow, queue = queue, follow
     while taken < most:
-        _look_again(
+        look_again(
             cells_z,
             again[:altered],
             first,
@@ -443,7 +313,7 @@ def _pursue_rows(
                 if changed[i, j]:
                     continue  # looked at again in the next pass
                 factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
-                code, worth = _choose(products[k], weights, cost, factor, worths, spare)
+                code, worth = choose(products[k], weights, cost, factor, worths, spare)
                 gain = float(products[k, code])
                 index = _nearest(abs(gain), values)
                 if worth <= 1:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.entropy.compiled import compiled, compiled_in_any_order
-from astro_vq.entropy.threads import in_threads
+from astro_vq.entropy.threads import ALONE, in_threads
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray
 
 _BAND = 32  # rows of cells that a thread takes at once
@@ -17,7 +17,6 @@ _RUN = 16  # values that are looked at together
 _DRAWN = 128  # rows of pixels, too
 _WORTH = 1 << 20  # pixels from which on threads are worth it
 _PART = 3072  # cells, too
-_ALONE = 1 << 18  # multiplications up to which BLAS takes no threads of its own
 
 
 def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
@@ -263,7 +262,7 @@ def project_cells(
 
 def at_once(*sides: int) -> int:
     """Return how many rows to multiply with a matrix at once, for BLAS to stay in its thread."""
-    return max(_ALONE // int(np.prod(sides)), 1)
+    return max(ALONE // int(np.prod(sides)), 1)
 
 
 def parts_of(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -16,7 +16,7 @@ from astro_vq.models.sparse_bounds import (
 )
 from astro_vq.models.sparse_encoder import Pursuit
 from astro_vq.models.sparse_latents import Residual
-from astro_vq.models.sparse_pursuit import Criterion
+from astro_vq.models.sparse_looks import Criterion
 from astro_vq.models.sparse_scales import draw, place, project
 
 STAR = StarShape(21, 0, 0, len(BETAS) - 1)
