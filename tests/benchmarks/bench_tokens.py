@@ -31,8 +31,17 @@ import astro_vq
 from astro_vq.metrics.photometry import Catalogue, compare_sources, make_catalogue
 
 RATES = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-QUALITIES = (60.0, 30.0, 16.0, 10.0, 7.0, 5.0, 4.0, 3.2, 2.5)
+QUALITIES = (60.0, 30.0, 20.0, 14.0, 10.0, 7.0, 5.0, 4.0, 3.2, 2.5, 2.0, 1.5, 1.1)
 LARGEST_BITS = 1.5
+KEYS = (
+    "flux_abs50",
+    "flux_abs90",
+    "rmse_sigma",
+    "lost",
+    "invented",
+    "position_abs50",
+    "ellipticity_abs50",
+)
 FILES = (
     "2mass/2010ai__2MASS__2MASS_H.fits",
     "90prime/ksb_160203_115029_ooi_r_v1-ccd2.fits",
@@ -232,7 +241,7 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
     table = []
     for rate in RATES:
         line: dict[str, Any] = {"bits_per_pixel": rate}
-        for key in ("flux_abs50", "rmse_sigma"):
+        for key in KEYS:
             pairs = [
                 (at_rate(r["rows"], "tokens", rate, key), best_peer(r["rows"], rate, key))
                 for r in results
