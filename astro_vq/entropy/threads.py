@@ -25,7 +25,7 @@ def in_threads(
 
     That is ``OMP_NUM_THREADS`` where it is set, else the number of cores; one where the work is
     too little to be worth more, and within work that is shared out already. The thread that asks
-    takes its part; helpers are kept for the next time.
+    takes its part; helpers are kept for the next time. After an error nothing more is begun.
     """
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     if threads < 2 or len(items) < 2 or not worth or getattr(_place, "inside", False):
@@ -33,9 +33,15 @@ def in_threads(
     results: list[_Result | None] = [None] * len(items)
     numbers = itertools.count()  # its steps are not divided between threads
 
+    has_failed = threading.Event()
+
     def take_part() -> None:
-        while (number := next(numbers)) < len(items):
-            results[number] = work(items[number])
+        try:
+            while not has_failed.is_set() and (number := next(numbers)) < len(items):
+                results[number] = work(items[number])
+        except BaseException:
+            has_failed.set()
+            raise
 
     helpers = _pool(threads - 1)
     futures = [helpers.submit(take_part) for _ in range(min(threads, len(items)) - 1)]

@@ -1,11 +1,8 @@
 """Latents that are made again only where they may have moved: bounds hold, nothing is missed."""
 
-import threading
-
 import numpy as np
 import pytest
 
-from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import BETAS, LEVELS, PATCH, StarShape, normalize
 from astro_vq.models.sparse_books import REACH, BookMaker
 from astro_vq.models.sparse_bounds import (
@@ -175,21 +172,3 @@ def test_the_number_of_threads_changes_no_token(maker, monkeypatch):
     for other in results[1:]:
         np.testing.assert_array_equal(other.rows, results[0].rows)
         np.testing.assert_array_equal(other.limits, results[0].limits)
-
-
-def test_threads_keep_the_order(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert in_threads(lambda v: v * v, range(7)) == [v * v for v in range(7)]
-
-
-def test_threads_within_threads_are_one(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-
-    def names(_: int) -> set[int]:
-        return set(in_threads(lambda v: threading.get_ident() + 0 * v, range(4)))
-
-    assert all(len(found) == 1 for found in in_threads(names, range(3)))
-    assert (
-        in_threads(lambda v: threading.get_ident(), [1, 2], worth=False)
-        == [threading.get_ident()] * 2
-    )
