@@ -44,8 +44,25 @@ def finish(state: Integers, buffer: NDArray[np.uint8]) -> bytes:
     return buffer[: state[3]].tobytes().rstrip(b"\0") or b"\0"
 
 
-@compiled_into_callers
-def code_bit(
+@compiled
+def shift_low(state: Integers, buffer: NDArray[np.uint8]) -> None:
+    """Write the highest byte of an encoder, once no carry can change it."""
+    if state[0] < 0xFF000000 or state[0] > 0xFFFFFFFF:
+        carry = state[0] >> 32
+        if state[4] >= 0:
+            buffer[state[3]] = (state[4] + carry) & 0xFF
+            state[3] += 1
+        while state[6] > 0:
+            buffer[state[3]] = (0xFF + carry) & 0xFF
+            state[3] += 1
+            state[6] -= 1
+        state[4] = (state[0] >> 24) & 0xFF
+    else:
+        state[6] += 1
+    state[0] = (state[0] & 0x00FFFFFF) << 8
+
+
+def _code_bit(
     state: Integers, buffer: NDArray[np.uint8], tables: Integers, at: int, bit: int, shift: int
 ) -> int:
     """Code (state[5] = 1) or decode (0) a bit; state: low, range, code, place, cache, mode, run."""
@@ -75,22 +92,11 @@ def code_bit(
     return bit
 
 
-@compiled
-def shift_low(state: Integers, buffer: NDArray[np.uint8]) -> None:
-    """Write the highest byte of an encoder, once no carry can change it."""
-    if state[0] < 0xFF000000 or state[0] > 0xFFFFFFFF:
-        carry = state[0] >> 32
-        if state[4] >= 0:
-            buffer[state[3]] = (state[4] + carry) & 0xFF
-            state[3] += 1
-        while state[6] > 0:
-            buffer[state[3]] = (0xFF + carry) & 0xFF
-            state[3] += 1
-            state[6] -= 1
-        state[4] = (state[0] >> 24) & 0xFF
-    else:
-        state[6] += 1
-    state[0] = (state[0] & 0x00FFFFFF) << 8
+code_bit = compiled(_code_bit)
+"""Code or decode a bit."""
+
+code_bit_inside = compiled_into_callers(_code_bit)
+"""The same, for loops over very many bits: quicker, and longer to compile."""
 
 
 @compiled

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from astro_vq.entropy.binary_coder import (
     Integers,
     code_bit,
+    code_bit_inside,
     finish,
     start_decoder,
     start_encoder,
@@ -46,7 +47,7 @@ CONTEXTS = _BITS_FROM + 64
 """How many probabilities there are."""
 
 
-@compiled_into_callers
+@compiled
 def _code(
     state: Integers,
     buffer: NDArray[np.uint8],
@@ -59,6 +60,22 @@ def _code(
     if n < _SLOWEST:
         seen[at] = n + 1
     return int(code_bit(state, buffer, tables, at, bit, 1 + n // 4))
+
+
+@compiled_into_callers
+def _code_inside(
+    state: Integers,
+    buffer: NDArray[np.uint8],
+    tables: Integers,
+    seen: Integers,
+    at: int,
+    bit: int,
+) -> int:
+    """Do what `_code` does, in loops over very many bits."""
+    n = seen[at]
+    if n < _SLOWEST:
+        seen[at] = n + 1
+    return int(code_bit_inside(state, buffer, tables, at, bit, 1 + n // 4))
 
 
 @compiled
@@ -122,7 +139,8 @@ def _run_band(
                         size, minus = abs(band[y, x]), 1 if band[y, x] < 0 else 0
                     k = 0
                     while k < _UNARY:
-                        more = _code(state, buffer, tables, seen, start + k, 1 if size > k else 0)
+                        bit = 1 if size > k else 0
+                        more = _code_inside(state, buffer, tables, seen, start + k, bit)
                         if more == 0:
                             break
                         k += 1

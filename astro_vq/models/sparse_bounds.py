@@ -98,44 +98,37 @@ def energy_of_image(image: FloatArray, level: int) -> FloatArray:
 @compiled_in_any_order
 def _sum_image(image: FloatArray, level: int, out: FloatArray) -> None:
     h, w = image.shape
-    first, last = np.full(h + 2, w, np.int64), np.full(h + 2, -1, np.int64)
+    first, last = np.empty(h + 2, np.int64), np.empty(h + 2, np.int64)
+    for i in range(h + 2):
+        first[i], last[i] = w, -1
     for i in range(h):
-        row = image[i]
         for j in range(w):
-            if row[j] != 0:
+            if image[i, j] != 0:
                 first[i + 1] = min(first[i + 1], j)
                 last[i + 1] = j
     side = max((1 << level) // 4, 1)  # cells that a value covers
     part = np.float32(1.0 if level == 1 else 16.0 / (1 << 2 * level))
     half = np.float32(0.5)
-    tall, energy = np.zeros(w + 2, np.float32), np.zeros(w, np.float32)
+    tall = np.zeros(w + 2, np.float32)
     for i in range(h):
         begin = max(min(first[i], first[i + 1], first[i + 2]) - 1, 0)
         end = min(max(last[i], last[i + 1], last[i + 2]) + 2, w)
-        if begin >= end:
-            continue
         # pixels of a value lie at most half of the way to the next one, in either direction
-        tall[:] = 0
-        inside = tall[1 : w + 1]
         above, here, below = image[max(i - 1, 0)], image[i], image[min(i + 1, h - 1)]
+        tall[begin] = tall[end + 1 if end > begin else 0] = 0
         for j in range(begin, end):
-            own = abs(here[j])
-            inside[j] = max(own, (own + max(abs(above[j]), abs(below[j]))) * half)
+            own, other = abs(here[j]), max(abs(above[j]), abs(below[j]))
+            tall[j + 1] = max(own, (own + other) * half)
         for j in range(begin, end):
-            own = tall[j + 1]
-            most = max(own, (own + max(tall[j], tall[j + 2])) * half)
-            energy[j] = most * most * part
-        if level == 1:
-            row = out[i // 2]
-            for j in range(begin, end):
-                row[j // 2] += energy[j]
-            continue
-        row = out[i * side]
-        for j in range(begin, end):
-            for b in range(j * side, (j + 1) * side):
-                row[b] = energy[j]
-        for a in range(i * side + 1, (i + 1) * side):
-            out[a, begin * side : end * side] = row[begin * side : end * side]
+            own, other = tall[j + 1], max(tall[j], tall[j + 2])
+            most = max(own, (own + other) * half)
+            energy = most * most * part
+            if level == 1:
+                out[i // 2, j // 2] += energy
+                continue
+            for a in range(i * side, (i + 1) * side):
+                for b in range(j * side, (j + 1) * side):
+                    out[a, b] = energy
 
 
 def raise_drifts(drifts: list[FloatArray], energy: FloatArray, *, but: int | None = None) -> None:

@@ -67,7 +67,8 @@ def _smooth(image: FloatArray, kernel: FloatArray, out: FloatArray, first: int) 
                 begin, end = min(begin, x), x + 1
         if end <= begin:
             continue
-        row[reach : w + reach] = image[y]
+        for x in range(w):
+            row[x + reach] = image[y, x]
         begin, end = max(begin - reach, 0), min(end + reach, w)
         low, high = min(low, begin), max(high, end)
         to = parts[y - first + reach, begin:end]
@@ -120,7 +121,8 @@ def _peaks_of(smooth: FloatArray, height: float, at_top: bool, at_bottom: bool) 
                 continue
             if count == found.shape[1]:
                 more = np.empty((2, 2 * count), np.float64)
-                more[:, :count] = found
+                for k in range(count):
+                    more[0, k], more[1, k] = found[0, k], found[1, k]
                 found = more
             found[0, count] = y + 0.5 + _vertex(smooth[y - 1, x], value, smooth[y + 1, x])
             found[1, count] = x + 0.5 + _vertex(smooth[y, x - 1], value, smooth[y, x + 1])

@@ -333,7 +333,10 @@ def _pursue_rows(
                 if taken == out.shape[0]:
                     larger = np.empty((2 * taken, 4), np.int64)
                     longer = np.empty(2 * taken, np.float32)
-                    larger[:taken], longer[:taken] = out, limits
+                    for n in range(taken):
+                        longer[n] = limits[n]
+                        for m in range(4):
+                            larger[n, m] = out[n, m]
                     out, limits = larger, longer
                 out[taken, 0], out[taken, 1], out[taken, 2], out[taken, 3] = i, j, code, index
                 limits[taken] = math.sqrt(square)
