@@ -102,7 +102,7 @@ class Manifest:
         self._file.seek(place)
         is_done = record["status"] == "done"
         is_same = is_done and record.get("key") == self._key
-        is_new = is_done or record.get("is_new", True)  # runs before 0.1.0 did not say
+        is_new = is_done or record.get("is_new", True)  # older manifests do not say
         return job._replace(previous=record if is_same else None, is_new=is_new, may_replace=is_new)
 
     def begin(self, job: Job) -> None:

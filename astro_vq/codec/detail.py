@@ -149,7 +149,8 @@ class DetailDrawer:
         for start in range(0, len(here), _KEPT):
             some = here[start : start + _KEPT]
             wanted = [item for item in some if item[0] not in self._kept]
-            old = [number for number in self._kept if number not in dict(some)]
+            numbers = dict(some)
+            old = [number for number in self._kept if number not in numbers]
             for number in old[: max(len(self._kept) + len(wanted) - _KEPT, 0)]:
                 del self._kept[number]
             coded = [(self._stream(number), tile) for number, tile in wanted]

@@ -8,6 +8,7 @@
 5. One token for each source whose aperture flux is off sets it right.
 """
 
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ class FrameEncoder:
         self._model = model
         self.size = size
         self._is_small = size[0] * size[1] <= _KEPT_PIXELS
-        self._linear = self._kept(linear)
+        self._linear = self._kept(_one_at_a_time(linear))
         self._tiles = tiles
         self._star = star
         self._noise = noise
@@ -260,6 +261,17 @@ class FrameEncoder:
             if np.minimum(*bits).sum() <= most:
                 return step
             step = float(np.float32(1.5 * step))
+
+
+def _one_at_a_time(read: ReadLinear) -> ReadLinear:
+    """Return what reads pixels for one thread at a time: they share a file and its position."""
+    lock = threading.Lock()
+
+    def locked(ys: slice, xs: slice) -> FloatArray:
+        with lock:
+            return read(ys, xs)
+
+    return locked
 
 
 def _usual_step(threshold: float) -> float:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from astro_vq.entropy.binary_coder import (
     Integers,
-    code_bit,
     code_bit_inside,
     finish,
     start_decoder,
@@ -47,8 +46,7 @@ CONTEXTS = _BITS_FROM + 64
 """How many probabilities there are."""
 
 
-@compiled
-def _code(
+def _code_adapting(
     state: Integers,
     buffer: NDArray[np.uint8],
     tables: Integers,
@@ -56,26 +54,14 @@ def _code(
     at: int,
     bit: int,
 ) -> int:
-    n = seen[at]
-    if n < _SLOWEST:
-        seen[at] = n + 1
-    return int(code_bit(state, buffer, tables, at, bit, 1 + n // 4))
-
-
-@compiled_into_callers
-def _code_inside(
-    state: Integers,
-    buffer: NDArray[np.uint8],
-    tables: Integers,
-    seen: Integers,
-    at: int,
-    bit: int,
-) -> int:
-    """Do what `_code` does, in loops over very many bits."""
     n = seen[at]
     if n < _SLOWEST:
         seen[at] = n + 1
     return int(code_bit_inside(state, buffer, tables, at, bit, 1 + n // 4))
+
+
+_code = compiled(_code_adapting)
+_code_inside = compiled_into_callers(_code_adapting)  # in the loop over very many bits
 
 
 @compiled

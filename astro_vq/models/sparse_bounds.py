@@ -113,9 +113,11 @@ def _sum_image(image: FloatArray, level: int, out: FloatArray) -> None:
     for i in range(h):
         begin = max(min(first[i], first[i + 1], first[i + 2]) - 1, 0)
         end = min(max(last[i], last[i + 1], last[i + 2]) + 2, w)
+        if begin >= end:
+            continue
         # pixels of a value lie at most half of the way to the next one, in either direction
         above, here, below = image[max(i - 1, 0)], image[i], image[min(i + 1, h - 1)]
-        tall[begin] = tall[end + 1 if end > begin else 0] = 0
+        tall[begin] = tall[end + 1] = 0
         for j in range(begin, end):
             own, other = abs(here[j]), max(abs(above[j]), abs(below[j]))
             tall[j + 1] = max(own, (own + other) * half)

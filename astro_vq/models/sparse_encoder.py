@@ -121,7 +121,6 @@ class Pursuit:
         self._near = np.zeros(sizes[0], np.float32)
         self._free = np.full(sizes[0], tokens, np.int64)
         self._size = pixels.shape
-        self._inside = tuple(-(-n // STRIDE) for n in pixels.shape)
         self._tolerance = tolerance
         self._taken = 0
 
@@ -264,7 +263,8 @@ class Pursuit:
     def _beyond(self, n: int) -> NDArray[np.bool_]:
         """Return which cells of a level begin beyond the border."""
         rows, columns = (np.arange(k) << n for k in self._residual.levels[n].drift.shape)
-        outside = rows[:, None] >= self._inside[0], columns[None] >= self._inside[1]
+        inside = [-(-k // STRIDE) for k in self._size]
+        outside = rows[:, None] >= inside[0], columns[None] >= inside[1]
         return np.asarray(outside[0] | outside[1])
 
     def tokens(self) -> Tokens:

@@ -1,6 +1,8 @@
 """Sparse tokens in files: rates that are asked for, tiles, blocks, sections and damage."""
 
 import io
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from astropy.io import fits
 import astro_vq
 from astro_vq.checkpoint import load_model
 from astro_vq.codec import sparse_frame, sparse_windows
+from astro_vq.codec.sparse_frame import FrameEncoder
 from astro_vq.codec.sparse_side import SparseSide, pack_star, unpack_star
 from astro_vq.codec.sparse_windows import SparseWindowedModel
 from astro_vq.codec.windows import token_size
@@ -19,6 +22,7 @@ from astro_vq.errors import FormatError
 from astro_vq.models.sparse_atoms import StarShape
 from astro_vq.models.sparse_encoder import Quality, fill_map
 from astro_vq.training.fit_sparse import make_piece, start_model, write_run
+from astro_vq.types import TileGeometry
 
 
 def sky(shape, number, *, seed=0, level=100.0, sigma=5.0):
@@ -122,6 +126,27 @@ def test_frames_of_several_blocks_are_as_good(run, monkeypatch, kept):
         results.append((result.token_bytes, left.std()))
     for one, other in zip(*results, strict=True):
         assert other == pytest.approx(one, rel=0.1)
+
+
+def test_pixels_are_read_by_one_thread_at_a_time(run, monkeypatch):
+    monkeypatch.setattr(sparse_frame, "_KEPT_PIXELS", 0)
+    monkeypatch.setattr(sparse_windows, "_BLOCK", 32)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    image, _ = sky((256, 256), 30)
+    pixels, reading = (image - np.float32(100)) / np.float32(5), threading.Lock()
+
+    def linear(ys, xs):
+        assert reading.acquire(blocking=False)
+        time.sleep(0.002)
+        reading.release()
+        return pixels[ys, xs]
+
+    tiles = [TileGeometry(0, y, x, 64, 64) for y in range(0, 256, 64) for x in range(0, 256, 64)]
+    model = SparseWindowedModel(load_model(run))
+    encoder = FrameEncoder(
+        model, linear, (256, 256), tiles, star=StarShape(), noise=np.ones((1, 1))
+    )
+    assert len(encoder.encode(5.0).tokens.rows)
 
 
 def test_missing_pixels_and_constant_images_are_no_trouble(run):
