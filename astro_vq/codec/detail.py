@@ -5,6 +5,7 @@ stream is that of `astro_vq.entropy.detail_bands`; shape and step come from else
 """
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -120,6 +121,7 @@ class DetailDrawer:
         self._stream = stream
         self._step = step
         self._kept: dict[int, FloatArray | None] = {}
+        self._lock = threading.Lock()
 
     def add(self, out: NDArray[np.floating], ys: slice, xs: slice, factor: float) -> None:
         """Add the detail of a rectangle, times a factor, to its pixels.
@@ -129,34 +131,34 @@ class DetailDrawer:
         FormatError
             A stream is damaged.
         """
-        for number, tile in self._decoded(ys, xs):
+        for tile, values in self._decoded(ys, xs):
             y0, y1 = max(tile.y0, ys.start), min(tile.y0 + tile.ny, ys.stop)
             x0, x1 = max(tile.x0, xs.start), min(tile.x0 + tile.nx, xs.stop)
-            values = self._kept[number]
             if values is not None:
                 part = values[y0 - tile.y0 : y1 - tile.y0, x0 - tile.x0 : x1 - tile.x0]
                 inside = out[y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start]
                 inside += part * factor
 
-    def _decoded(self, ys: slice, xs: slice) -> Iterator[tuple[int, TileGeometry]]:
+    def _decoded(self, ys: slice, xs: slice) -> Iterator[tuple[TileGeometry, FloatArray | None]]:
         """Yield the tiles that a rectangle shares pixels with, a few decoded at a time."""
         here = [
-            (number, tile)
+            number
             for number, tile in enumerate(self._tiles)
             if tile.y0 < ys.stop and tile.y0 + tile.ny > ys.start
             if tile.x0 < xs.stop and tile.x0 + tile.nx > xs.start
         ]
         for start in range(0, len(here), _KEPT):
             some = here[start : start + _KEPT]
-            wanted = [item for item in some if item[0] not in self._kept]
-            numbers = dict(some)
-            old = [number for number in self._kept if number not in numbers]
-            for number in old[: max(len(self._kept) + len(wanted) - _KEPT, 0)]:
-                del self._kept[number]
-            coded = [(self._stream(number), tile) for number, tile in wanted]
-            values = in_threads(self._decode, coded)
-            self._kept.update(zip((number for number, _ in wanted), values, strict=True))
-            yield from some
+            with self._lock:
+                wanted = [number for number in some if number not in self._kept]
+                coded = [(self._stream(number), self._tiles[number]) for number in wanted]
+                values = in_threads(self._decode, coded)
+                self._kept.update(zip(wanted, values, strict=True))
+                found = [(self._tiles[number], self._kept[number]) for number in some]
+                old = [number for number in self._kept if number not in some]
+                for number in old[: max(len(self._kept) - _KEPT, 0)]:
+                    del self._kept[number]
+            yield from found
 
     def _decode(self, coded: tuple[bytes, TileGeometry]) -> FloatArray | None:
         stream, tile = coded

@@ -157,7 +157,8 @@ class StoredTokens:
 
     def _drawer(self, plane: int) -> "DetailDrawer":
         """Return what draws the detail of a plane of sparse tokens; damaged tiles have none."""
-        if plane not in self._drawers:
+        drawer = self._drawers.get(plane)
+        if drawer is None:
             from astro_vq.codec.detail import DetailDrawer  # numba is slow to load
 
             first = plane * self._grid.per_plane
@@ -170,8 +171,9 @@ class StoredTokens:
                 return b""
 
             tiles = [self._grid.tile(first + n) for n in range(self._grid.per_plane)]
-            self._drawers = {plane: DetailDrawer(tiles, stream, self._steps[plane])}
-        return self._drawers[plane]
+            drawer = DetailDrawer(tiles, stream, self._steps[plane])
+            self._drawers = {plane: drawer}  # other threads may want another one
+        return drawer
 
     def decode(
         self,

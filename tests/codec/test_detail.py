@@ -1,5 +1,7 @@
 """The detail of tiles: errors within its step, noise left out, drawn where it is asked for."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,24 @@ def test_any_rectangle_is_drawn_from_its_tiles():
     part = np.zeros((30, 50))
     drawer.add(part, slice(50, 80), slice(40, 90), 2.0)
     np.testing.assert_array_equal(part, whole[50:80, 40:90])
+
+
+def test_several_threads_may_draw_at_once():
+    rng = np.random.default_rng(6)
+    tiles = [TileGeometry(0, y, x, 64, 64) for y in range(0, 256, 64) for x in range(0, 256, 64)]
+    image = nebula((256, 256))
+    coded = [encode_detail(image[tile.slices].copy(), 5.0, 5.0, WHITE) for tile in tiles]
+    whole = np.zeros_like(image)
+    for tile, (_, decoded) in zip(tiles, coded, strict=True):
+        whole[tile.slices] = decoded
+    drawer = DetailDrawer(tiles, lambda k: coded[k][0], 5.0)
+    corners = [(int(y), int(x)) for y, x in rng.integers(0, 180, (60, 2))]
+
+    def draw(corner):
+        y, x = corner
+        out = np.zeros((70, 70), np.float32)
+        drawer.add(out, slice(y, y + 70), slice(x, x + 70), 1.0)
+        return np.array_equal(out, whole[y : y + 70, x : x + 70])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(draw, corners))
