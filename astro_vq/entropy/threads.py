@@ -7,9 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar, cast
 
-ALONE = 1 << 18
-"""Multiplications up to which BLAS takes no threads of its own."""
-
 _Given = TypeVar("_Given")
 _Result = TypeVar("_Result")
 

@@ -22,13 +22,12 @@ from astro_vq.models.sparse_bounds import (
     energy_of_patches,
     raise_drifts,
 )
-from astro_vq.models.sparse_looks import Criterion, look
+from astro_vq.models.sparse_looks import Criterion, look, make_latents
+from astro_vq.models.sparse_products import pack, pack_weights
 from astro_vq.models.sparse_scales import (
     add_enlarged,
-    at_once,
     parts_of,
     place,
-    project_cells,
     reduce_into,
 )
 
@@ -44,6 +43,8 @@ class Level:
     ----------
     book, criterion : Book, Criterion
         Codes, and when they are worth their bits.
+    codes, first, first_weights : ndarray of float32
+        Those of the book and the criterion, packed for `astro_vq.models.sparse_products`.
     z : ndarray of float32, shape (h, w, D)
         Latents.
     strength : ndarray of float32, shape (h, w)
@@ -64,7 +65,8 @@ class Level:
         self, book: Book, criterion: Criterion, basis: FloatArray, size: tuple[int, int]
     ) -> None:
         self.book, self.criterion = book, criterion
-        self.columns = np.ascontiguousarray(book.codes.T)
+        self.codes, self.first = pack(book.codes.T), pack(book.first.T)
+        self.first_weights = pack_weights(criterion.first_weights)
         self.z = np.zeros((*size, len(basis)), np.float32)
         self.strength = np.zeros(size, np.float32)
         self.looked = np.zeros(size, np.float32)
@@ -73,16 +75,22 @@ class Level:
         self.hopeless = np.full((2, *size), np.inf, np.float32)
         norms = np.sqrt(np.square(book.first).sum(1))
         self.steepest = float((norms * criterion.first_weights).max())
+        scores = self.strength.reshape(-1), self.looked.reshape(-1)
+        self._latents = self.z.reshape(-1, len(basis))
+        self._looks = self.first, self.first_weights, *scores
 
-    def score(self, cells: IntArray) -> None:
+    def look(self, cells: IntArray) -> None:
         """Look at cells, numbered row by row."""
-        z = self.z.reshape(-1, self.z.shape[2])
-        first, weights = self.book.first, self.criterion.first_weights
-        scores = [a.reshape(-1) for a in (self.strength, self.looked)]
-        together = at_once(*first.shape)
+        in_threads(lambda part: look(self._latents, part, *self._looks), parts_of(cells))
+
+    def make(self, image: FloatArray, cells: IntArray, matrix: FloatArray) -> None:
+        """Make latents of cells of an image of the level anew, and look at them.
+
+        The basis comes packed.
+        """
 
         def work(part: IntArray) -> None:
-            _score(z, part, first, weights, together, *scores)
+            make_latents(image, part, matrix, self._latents, *self._looks)
 
         in_threads(work, parts_of(cells))
 
@@ -124,7 +132,7 @@ class Residual:
             np.zeros([n >> m for n in shape], np.float32) for m in range(1, LEVELS)
         ]
         self._scratch = [np.zeros_like(image) for image in self._images[1:]]
-        self._basis = np.ascontiguousarray(basis.T)
+        self._basis = pack(basis.T)
         self.levels = [
             Level(book, criterion, basis, (shape[0] // (STRIDE << m), shape[1] // (STRIDE << m)))
             for m, (book, criterion) in enumerate(zip(books, criteria, strict=True))
@@ -144,19 +152,19 @@ class Residual:
         """
         level = self.levels[n]
         fields = level.drift.ravel(), level.unscored.ravel(), level.looked.ravel()
-        moved, scored = _stale(*fields, tolerance, least, level.steepest)
+        moved, others = _stale(*fields, tolerance, least, level.steepest)
         if len(moved):
             if n > 0:
                 wanted = np.zeros(level.drift.shape, np.bool_)
                 _around(moved, wanted)
                 reduce_into(self._images[n], self.left, n, wanted)
-            z = level.z.reshape(-1, level.z.shape[2])
-            project_cells(self._images[n], moved, self._basis, z)
+            level.make(self._images[n], moved, self._basis)
             level.drift.reshape(-1)[moved] = 0
-        if len(scored):
-            level.score(scored)
-            level.unscored.reshape(-1)[scored] = 0
-            level.hopeless.reshape(2, -1)[:, scored] = np.inf
+        if len(others):
+            level.look(others)
+        for cells in (moved, others):
+            level.unscored.reshape(-1)[cells] = 0
+            level.hopeless.reshape(2, -1)[:, cells] = np.inf
 
     def subtract(self, n: int, cells: IntArray, gains: FloatArray, *, known: bool = True) -> None:
         """Take tokens out of the pixels.
@@ -212,7 +220,7 @@ def _stale(
     least: float,
     steepest: float,
 ) -> tuple[IntArray, IntArray]:
-    """Return the cells to make again, and those to look at again."""
+    """Return the cells to make again, and others to look at again."""
     moved, scored = np.empty(drift.size, np.int64), np.empty(drift.size, np.int64)
     m, n = 0, 0
     for k in range(drift.size):
@@ -222,8 +230,9 @@ def _stale(
         if drift[k] > tolerance:
             moved[m] = k
             m += 1
-        scored[n] = k
-        n += 1
+        else:
+            scored[n] = k
+            n += 1
     return moved[:m], scored[:n]
 
 
@@ -236,24 +245,6 @@ def _around(cells: IntArray, out: NDArray[np.bool_]) -> None:
         for a in range(max(y - 2, 0), min(y + 3, h)):
             for b in range(max(x - 2, 0), min(x + 3, w)):
                 out[a, b] = True
-
-
-@compiled
-def _score(
-    z: FloatArray,
-    cells: IntArray,
-    first: FloatArray,
-    weights: FloatArray,
-    together: int,
-    strength: FloatArray,
-    looked: FloatArray,
-) -> None:
-    best = np.empty((2, together), np.float32)
-    for start in range(0, cells.shape[0], together):
-        part = cells[start : start + together]
-        look(z, part, first, weights, best)
-        for k in range(part.shape[0]):
-            strength[part[k]], looked[part[k]] = best[0, k], best[1, k]
 
 
 @compiled

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.entropy.compiled import compiled, compiled_in_any_order
-from astro_vq.entropy.threads import ALONE
 from astro_vq.models.sparse_atoms import FloatArray
+from astro_vq.models.sparse_products import ROWS, WIDE, find_largest, multiply
+from astro_vq.models.sparse_scales import locate
 
 IntArray = NDArray[np.int64]
 
@@ -68,12 +69,60 @@ def choose(
 
 
 @compiled
+def make_latents(
+    image: FloatArray,
+    cells: IntArray,
+    matrix: FloatArray,
+    z: FloatArray,
+    first: FloatArray,
+    weights: FloatArray,
+    strength: FloatArray,
+    looked: FloatArray,
+) -> None:
+    """Write the latents of some cells, and look at them.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (h, w)
+        Of the level; zero beyond.
+    cells : ndarray of int64, shape (n,)
+        Which, numbered row by row.
+    matrix : ndarray of float32
+        The basis (256, D), packed.
+    z : ndarray of float32, shape (N, D)
+        Latents; written.
+    first, weights, strength, looked
+        See `look`.
+    """
+    dim = z.shape[1]
+    flat, latents = image.reshape(-1), z.reshape(-1)
+    patches, starts = np.empty((ROWS, 256), np.float32), np.empty(ROWS, np.int64)
+    products = np.empty((ROWS, matrix.shape[0] * WIDE), np.float32)
+    best = np.empty((2, ROWS), np.float32)
+    for start in range(0, cells.shape[0], ROWS):
+        if locate(image, cells, start, patches, starts):
+            multiply(flat, starts, image.shape[1], 16, matrix, products)
+        else:
+            multiply(patches.reshape(-1), starts, 16, 16, matrix, products)
+        for k in range(ROWS):
+            cell = cells[min(start + k, cells.shape[0] - 1)]
+            to, product = z[cell], products[k]
+            for d in range(dim):
+                to[d] = product[d]
+            starts[k] = cell * dim
+        find_largest(latents, starts, first, weights, best[0], best[1])
+        for k in range(min(ROWS, cells.shape[0] - start)):
+            strength[cells[start + k]], looked[cells[start + k]] = best[0, k], best[1, k]
+
+
+@compiled
 def look(
     z: FloatArray,
     cells: IntArray,
     first: FloatArray,
     weights: FloatArray,
-    best: FloatArray,
+    strength: FloatArray,
+    looked: FloatArray,
 ) -> None:
     """Write what the first look at some cells finds.
 
@@ -83,45 +132,23 @@ def look(
         Latents.
     cells : ndarray of int64, shape (n,)
         Which.
-    first : ndarray of float32, shape (M, D)
-        Codes of the first look.
-    weights : ndarray of float32, shape (M,)
-        Of these.
-    best : ndarray of float32, shape (2, at least n)
-        Largest size of the gains, as they are, and weighted.
+    first : ndarray of float32
+        Codes of the first look (D, M), packed.
+    weights : ndarray of float32
+        Of these, packed.
+    strength, looked : ndarray of float32, shape (N,)
+        Largest size of the gains, as they are, and weighted; written.
     """
-    count, dim = cells.shape[0], z.shape[1]
-    columns = np.empty((dim, count), np.float32)
-    for k in range(count):
-        cell = cells[k]
-        for d in range(dim):
-            columns[d, k] = z[cell, d]
-    products = np.empty((first.shape[0], count), np.float32)
-    np.dot(first, columns, products)
-    _weigh(products, weights, best[0], best[1])
-
-
-@compiled_in_any_order
-def _weigh(
-    products: FloatArray,
-    weights: FloatArray,
-    even: FloatArray,
-    weighted: FloatArray,
-) -> None:
-    """Write the largest sizes in each column of products, two rows at a time."""
-    number, count = products.shape
-    even[:count] = weighted[:count] = 0
-    for c in range(0, number, 2):
-        d = min(c + 1, number - 1)
-        row, other = products[c], products[d]
-        weight, weight_other = weights[c], weights[d]
-        for k in range(count):
-            size, size_other = abs(row[k]), abs(other[k])
-            x, x_other = size * weight, size_other * weight_other
-            size = size if size > size_other else size_other
-            x = x if x > x_other else x_other
-            even[k] = size if size > even[k] else even[k]
-            weighted[k] = x if x > weighted[k] else weighted[k]
+    dim = z.shape[1]
+    latents = z.reshape(-1)
+    starts = np.empty(ROWS, np.int64)
+    best = np.empty((2, ROWS), np.float32)
+    for start in range(0, cells.shape[0], ROWS):
+        for k in range(ROWS):
+            starts[k] = cells[min(start + k, cells.shape[0] - 1)] * dim
+        find_largest(latents, starts, first, weights, best[0], best[1])
+        for k in range(min(ROWS, cells.shape[0] - start)):
+            strength[cells[start + k]], looked[cells[start + k]] = best[0, k], best[1, k]
 
 
 @compiled
@@ -136,11 +163,15 @@ def look_again(
     score: FloatArray,
 ) -> None:
     """Write the scores of some cells; all arrays are flat."""
-    together = max(ALONE // first.size, 1)
-    best = np.empty((2, together), np.float32)
-    for start in range(0, cells.shape[0], together):
-        part = cells[start : start + together]
-        look(z, part, first, weights, best)
-        for k in range(part.shape[0]):
-            factor = 1 / (threshold * math.sqrt(1 + (share * near[part[k]]) ** 2))
-            score[part[k]] = best[1, k] * factor
+    dim = z.shape[1]
+    latents = z.reshape(-1)
+    starts = np.empty(ROWS, np.int64)
+    best = np.empty((2, ROWS), np.float32)
+    for start in range(0, cells.shape[0], ROWS):
+        for k in range(ROWS):
+            starts[k] = cells[min(start + k, cells.shape[0] - 1)] * dim
+        find_largest(latents, starts, first, weights, best[0], best[1])
+        for k in range(min(ROWS, cells.shape[0] - start)):
+            cell = cells[start + k]
+            factor = 1 / (threshold * math.sqrt(1 + (share * near[cell]) ** 2))
+            score[cell] = best[1, k] * factor

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.entropy.compiled import compiled
-from astro_vq.entropy.threads import ALONE, in_threads
+from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import FloatArray
 from astro_vq.models.sparse_looks import Criterion, choose, look_again
+from astro_vq.models.sparse_products import ROWS, WIDE, multiply
 
 IntArray = NDArray[np.int64]
 
@@ -93,11 +94,12 @@ def pursue(
         Products of what is left with the basis; updated in place.
     overlaps, sizes : ndarray of float32, shape (N, 49, D), (N, 49)
         See `astro_vq.models.sparse_books.Book`.
-    codes, first : ndarray of float32, shape (D, N), (M, D)
-        Codes in columns, and a few in rows that stand for all: a full search follows where one of
-        them sees something.
+    codes, first : ndarray of float32
+        Codes (D, N), and a few that stand for all (D, M), packed as
+        `astro_vq.models.sparse_products` has it: a full search follows where one of them sees
+        something.
     criterion : Criterion
-        When codes are worth their bits.
+        When codes are worth their bits; weights of the first ones are packed, too.
     threshold : float
         In sigma.
     tolerance : float
@@ -239,9 +241,9 @@ def _pursue_rows(
     room = (end - begin + 6) * w
     queue, again = np.empty(room, np.int64), np.empty(room, np.int64)
     follow, tops = np.empty(room, np.int64), np.empty(room, np.int64)
-    together = max(ALONE // (dim * cost.shape[0]), 1)
-    rows = np.empty((together, dim), np.float32)
-    products = np.empty((together, cost.shape[0]), np.float32)
+    products = np.empty((ROWS, codes.shape[0] * WIDE), np.float32)
+    starts = np.empty(ROWS, np.int64)
+    latents = z.reshape(-1)
     worths, spare = np.empty(cost.shape[0], np.float32), np.empty(cost.shape[0], np.float32)
     dearest = 0.0
     for k in range(cost.shape[0]):
@@ -301,14 +303,11 @@ def _pursue_rows(
         for k in range(standing):
             key[k] = -score[tops[k] // w, tops[k] % w]
         order = np.argsort(key)
-        for start in range(0, standing, together):
-            count = min(together, standing - start)
-            for k in range(count):
-                cell = tops[order[start + k]]
-                for d in range(dim):
-                    rows[k, d] = z[cell // w, cell % w, d]
-            np.dot(rows[:count], codes, products[:count])
-            for k in range(count):
+        for start in range(0, standing, ROWS):
+            for k in range(ROWS):
+                starts[k] = tops[order[min(start + k, standing - 1)]] * dim
+            multiply(latents, starts, 0, dim, codes, products)
+            for k in range(min(ROWS, standing - start)):
                 i, j = tops[order[start + k]] // w, tops[order[start + k]] % w
                 if changed[i, j]:
                     continue  # looked at again in the next pass

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.entropy.compiled import compiled, compiled_in_any_order
-from astro_vq.entropy.threads import ALONE, in_threads
+from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray
+from astro_vq.models.sparse_products import ROWS, WIDE, multiply, pack
 
 _BAND = 32  # rows of cells that a thread takes at once
 _RUN = 16  # values that are looked at together
@@ -207,62 +208,55 @@ def reduce(image: FloatArray, level: int) -> FloatArray:
 
 
 @compiled
-def _project(
+def locate(
     image: FloatArray,
     cells: NDArray[np.int64],
-    columns: FloatArray,
-    out: FloatArray,
-    together: int,
-) -> None:
+    first: int,
+    patches: FloatArray,
+    starts: NDArray[np.int64],
+) -> bool:
+    """Write where the patches of some cells begin in an image, from one cell on.
+
+    Where one of them reaches over the border, all are copied to `patches`, (ROWS, 256), and begin
+    there. Beyond the last cell it is that again.
+    """
     height, width = image.shape
-    patches = np.empty((together, 256), np.float32)
-    products = np.empty((together, columns.shape[1]), np.float32)
-    for start in range(0, cells.shape[0], together):
-        count = min(together, cells.shape[0] - start)
-        for k in range(count):
-            cell = cells[start + k]
-            y, x = cell // (width // 4) * 4 - 6, cell % (width // 4) * 4 - 6
-            if y >= 0 and x >= 0 and y + 16 <= height and x + 16 <= width:
-                to = patches[k]
-                for a in range(16):
-                    row, part = image[y + a, x : x + 16], to[16 * a : 16 * a + 16]
-                    for b in range(16):
-                        part[b] = row[b]
-                continue
-            for a in range(16):
-                for b in range(16):
-                    inside = 0 <= y + a < height and 0 <= x + b < width
-                    patches[k, 16 * a + b] = image[y + a, x + b] if inside else 0.0
-        np.dot(patches[:count], columns, products[:count])
-        for k in range(count):
+    across = width // 4
+    inside = True
+    for k in range(ROWS):
+        cell = cells[min(first + k, cells.shape[0] - 1)]
+        y, x = cell // across * 4 - 6, cell % across * 4 - 6
+        inside = inside and y >= 0 and x >= 0 and y + 16 <= height and x + 16 <= width
+        starts[k] = y * width + x
+    if inside:
+        return True
+    for k in range(ROWS):
+        cell = cells[min(first + k, cells.shape[0] - 1)]
+        y, x = cell // across * 4 - 6, cell % across * 4 - 6
+        patches[k] = 0
+        for a in range(max(-y, 0), min(height - y, 16)):
+            for b in range(max(-x, 0), min(width - x, 16)):
+                patches[k, 16 * a + b] = image[y + a, x + b]
+        starts[k] = 256 * k
+    return False
+
+
+@compiled
+def _project(
+    image: FloatArray, cells: NDArray[np.int64], matrix: FloatArray, out: FloatArray
+) -> None:
+    flat = image.reshape(-1)
+    patches, starts = np.empty((ROWS, 256), np.float32), np.empty(ROWS, np.int64)
+    products = np.empty((ROWS, matrix.shape[0] * WIDE), np.float32)
+    for start in range(0, cells.shape[0], ROWS):
+        if locate(image, cells, start, patches, starts):
+            multiply(flat, starts, image.shape[1], 16, matrix, products)
+        else:
+            multiply(patches.reshape(-1), starts, 16, 16, matrix, products)
+        for k in range(min(ROWS, cells.shape[0] - start)):
             to, product = out[cells[start + k]], products[k]
             for d in range(to.shape[0]):
                 to[d] = product[d]
-
-
-def project_cells(
-    image: FloatArray, cells: NDArray[np.int64], columns: FloatArray, out: FloatArray
-) -> None:
-    """Write the products of patches with a basis, in several threads.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (h, w)
-        Image of a level; zero beyond.
-    cells : ndarray of int64
-        Those wanted, numbered row by row.
-    columns : ndarray of float32, shape (256, D)
-        The basis.
-    out : ndarray of float32, shape (h / 4 * w / 4, D)
-        Products; nothing changes where they are not wanted.
-    """
-    together = at_once(*columns.shape)
-    in_threads(lambda part: _project(image, part, columns, out, together), parts_of(cells))
-
-
-def at_once(*sides: int) -> int:
-    """Return how many rows to multiply with a matrix at once, for BLAS to stay in its thread."""
-    return max(ALONE // int(np.prod(sides)), 1)
 
 
 def parts_of(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -284,7 +278,9 @@ def project(image: FloatArray, basis: FloatArray, level: int) -> FloatArray:
     """
     h, w = (n // (STRIDE << level) for n in image.shape)
     out = np.empty((h * w, len(basis)), np.float32)
-    project_cells(reduce(image, level), np.arange(h * w), np.ascontiguousarray(basis.T), out)
+    reduced = np.ascontiguousarray(reduce(image, level))
+    matrix = pack(basis.T)
+    in_threads(lambda part: _project(reduced, part, matrix, out), parts_of(np.arange(h * w)))
     return out.reshape(h, w, -1)
 
 
