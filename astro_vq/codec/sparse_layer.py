@@ -1,7 +1,9 @@
 """Sparse tokens of one image while it is compressed: chosen for a quality or a rate."""
 
 import math
-from collections.abc import Iterator
+import threading
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +14,15 @@ from astro_vq.codec.image_header import ImageHeader
 from astro_vq.codec.planning import StoredPixels, TokenChoice
 from astro_vq.codec.sparse_frame import Frame, FrameEncoder
 from astro_vq.codec.sparse_side import SparseSide, pack_steps
-from astro_vq.codec.sparse_windows import SparseWindowedModel, star_of
+from astro_vq.codec.sparse_windows import ReadLinear, SparseWindowedModel, star_of
 from astro_vq.codec.stored_tokens import in_tokens
 from astro_vq.codec.token_layer import TokenLayerMaker
 from astro_vq.codec.tokens import SparseStream
+from astro_vq.codec.windows import ReadPixels
 from astro_vq.data.noise import sky_statistics
 from astro_vq.data.scaling import Scaling
 from astro_vq.entropy.sparse_maps import encode_maps, first_contexts
+from astro_vq.entropy.threads import in_threads
 from astro_vq.errors import DataError
 from astro_vq.models.sparse_encoder import fill_map
 from astro_vq.types import TileGeometry
@@ -33,6 +37,7 @@ _SAMPLE = 1024  # pixels on a side of what they are tried on
 _SLOPE = 1.6  # bits fall with this power of the threshold, about
 _TRIES, _CLOSE = 8, 0.95  # what is near enough below a rate
 _HALVINGS = 12
+_AHEAD = 8  # tiles whose streams are made together
 _SKY_PIXELS = 2**18  # that level and noise are measured on
 
 
@@ -65,15 +70,14 @@ class SparseLayerMaker(TokenLayerMaker):
         self._sparse = model
         self._frames: list[Frame] = []
         self._drawers: dict[int, DetailDrawer] = {}
+        self._ahead: dict[int, bytes] = {}
+        self._reading = threading.Lock()  # threads share a file and its position
         self._choice = choice
         self._step = step
         super().__init__(image, info, grid, model)
 
     def _encode_all(self) -> None:
-        self._conditions = [
-            self._sparse.measure_condition(self._reader(k), self._size, self.scalings[k])
-            for k in range(self._grid.planes)
-        ]
+        self._measure()
         alone = self._step is None
         budget = self._budget()
         if self._choice.bits_per_pixel is not None:
@@ -83,15 +87,44 @@ class SparseLayerMaker(TokenLayerMaker):
             self._frames = self._encode_planes(threshold, alone)
         self._keep(self._limit_for(budget) if budget < math.inf else 0.0)
 
+    def _measure(self) -> None:
+        """Measure stars and noise of all planes, both at the same time."""
+
+        def measure_stars(plane: int) -> None:
+            condition = self._sparse.measure_condition(
+                self._reader(plane), self._size, self.scalings[plane]
+            )
+            self._conditions[plane] = condition
+
+        def measure_noise(plane: int) -> None:
+            self._noises[plane] = self._sparse.covariance(self._linear(plane), self._size)
+
+        planes = range(self._grid.planes)
+        self._conditions = [b""] * len(planes)
+        self._noises = [np.ones((1, 1))] * len(planes)
+        tasks = [partial(work, k) for k in planes for work in (measure_noise, measure_stars)]
+        in_threads(lambda task: task(), tasks)
+
+    def _reader(self, stack: int) -> ReadPixels:
+        read: ReadPixels = super()._reader(stack)
+
+        def locked(ys: slice, xs: slice) -> NDArray[np.floating[Any]]:
+            with self._reading:
+                return read(ys, xs)
+
+        return locked
+
+    def _linear(self, plane: int) -> ReadLinear:
+        return self._sparse.linear(self._reader(plane), self.scalings[plane])
+
     def _plane(self, plane: int) -> FrameEncoder:
-        linear = self._sparse.linear(self._reader(plane), self.scalings[plane])
         return FrameEncoder(
             self._sparse,
-            linear,
+            self._linear(plane),
             self._size,
             self._tiles(plane),
             star=star_of(self._conditions[plane]),
-            noise=self._sparse.covariance(linear, self._size),
+            noise=self._noises[plane],
         )
 
     def _tiles(self, plane: int) -> list[TileGeometry]:
@@ -178,11 +211,7 @@ class SparseLayerMaker(TokenLayerMaker):
         return float(limits[high]) if high < len(limits) else math.inf
 
     def _coded_bytes(self) -> int:
-        return sum(len(stream) for stream in self._streams())
-
-    def _streams(self) -> Iterator[bytes]:
-        for number in range(self._grid.count):
-            yield self.stream(number)
+        return sum(map(len, in_threads(self._stream, range(self._grid.count))))
 
     def _side(self, steps: list[float]) -> dict[str, bytes]:
         records = {"SPRS": SparseSide(self._sparse.map_shape, tuple(self._conditions)).to_bytes()}
@@ -196,7 +225,16 @@ class SparseLayerMaker(TokenLayerMaker):
         return {"SCAL": pack_scalings(values), **self._side([f.step for f in self._frames])}
 
     def stream(self, number: int) -> bytes:
-        """Return the token stream of a tile; empty where it has neither tokens nor detail."""
+        """Return the token stream of a tile; empty where it has neither tokens nor detail.
+
+        Those of the tiles that follow are made with it, in several threads.
+        """
+        if number not in self._ahead:
+            numbers = range(number, min(number + _AHEAD, self._grid.count))
+            self._ahead = dict(zip(numbers, in_threads(self._stream, numbers), strict=True))
+        return self._ahead.pop(number)
+
+    def _stream(self, number: int) -> bytes:
         tile = self._grid.tile(number)
         place = in_tokens(tile, self._layer.stride)
         ys, xs = place.slices

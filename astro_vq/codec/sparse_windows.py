@@ -216,12 +216,11 @@ class SparseWindowedModel(WindowedModel):
                 rest = left(*place)
                 if max(rows, columns) > _BLOCK:  # windows overlap
                     rest = rest.copy()
-                drawn = pixels(*place) - rest
                 tokens = polish(
-                    _padded(rest, _UNIT * stride),
-                    _padded(drawn, _UNIT * stride),
                     self._sparse.maker,
                     star,
+                    pixels=_padded(pixels(*place), _UNIT * stride),
+                    left=_padded(rest, _UNIT * stride),
                     noise=error,
                     threshold=threshold,
                 )

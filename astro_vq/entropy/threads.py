@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar, cast
 
+_BAND_SIZE = 1 << 16  # values of a band of rows
+
 _Given = TypeVar("_Given")
 _Result = TypeVar("_Result")
 
@@ -52,6 +54,26 @@ def in_threads(
     for future in begun:
         future.result()
     return cast(list[_Result], results)
+
+
+def in_bands(
+    work: Callable[[int, int], _Result], shape: tuple[int, ...], unit: int = 1
+) -> list[_Result]:
+    """Do the same to bands of rows, given the first of each and where it stops.
+
+    Parameters
+    ----------
+    work : callable
+        What to do.
+    shape : tuple of int
+        Rows and columns; bands are such that each is worth a thread.
+    unit : int
+        Bands begin at multiples of it.
+    """
+    rows, columns = shape
+    step = max(_BAND_SIZE // max(columns, 1) // unit, 1) * unit
+    bands = [(first, min(first + step, rows)) for first in range(0, rows, step)]
+    return in_threads(lambda band: work(*band), bands)
 
 
 def _pool(helpers: int) -> ThreadPoolExecutor:

@@ -140,7 +140,7 @@ class SparseVQ(Model):
         rows = pursuit.tokens().rows
         left = pursuit.left.copy()
         noise, threshold = aperture_noise(covariance), quality.threshold
-        more = polish(left, pixels - left, self.maker, star, noise=noise, threshold=threshold)
+        more = polish(self.maker, star, pixels=pixels, left=left, noise=noise, threshold=threshold)
         rows = np.concatenate([rows, more])
         height, width = (-(-n // STRIDE) for n in pixels.shape)
         maps = np.zeros((self.depth, height, width), np.int32)

@@ -1,10 +1,14 @@
 """How far latents move at most when pixels change: the root of the energy under their patches."""
 
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.entropy.compiled import compiled, compiled_in_any_order
-from astro_vq.models.sparse_atoms import PATCH, STRIDE, FloatArray
+from astro_vq.entropy.threads import in_bands
+from astro_vq.models.sparse_atoms import LEVELS, PATCH, STRIDE, FloatArray
 
 IntArray = NDArray[np.int64]
 
@@ -91,26 +95,33 @@ def energy_of_image(image: FloatArray, level: int) -> FloatArray:
     """
     h, w = ((n << level) // STRIDE for n in image.shape)
     out = np.zeros((h, w), np.float32)
-    _sum_image(image, level, out)
+    in_bands(lambda first, stop: _sum_image(image, level, out, first, stop), image.shape, 2)
     return out
 
 
 @compiled_in_any_order
-def _sum_image(image: FloatArray, level: int, out: FloatArray) -> None:
+def _sum_image(image: FloatArray, level: int, out: FloatArray, start: int, stop: int) -> None:
     h, w = image.shape
     first, last = np.empty(h + 2, np.int64), np.empty(h + 2, np.int64)
-    for i in range(h + 2):
-        first[i], last[i] = w, -1
-    for i in range(h):
+    for i in range(start - 1, stop + 1):
+        first[i + 1], last[i + 1] = w, -1
+        if not 0 <= i < h:
+            continue
+        row = image[i]
+        most = np.float32(0)
+        for value in row:
+            most = max(most, abs(value))
+        if most == 0:
+            continue
         for j in range(w):
-            if image[i, j] != 0:
+            if row[j] != 0:
                 first[i + 1] = min(first[i + 1], j)
                 last[i + 1] = j
     side = max((1 << level) // 4, 1)  # cells that a value covers
     part = np.float32(1.0 if level == 1 else 16.0 / (1 << 2 * level))
     half = np.float32(0.5)
     tall = np.zeros(w + 2, np.float32)
-    for i in range(h):
+    for i in range(start, stop):
         begin = max(min(first[i], first[i + 1], first[i + 2]) - 1, 0)
         end = min(max(last[i], last[i + 1], last[i + 2]) + 2, w)
         if begin >= end:
@@ -145,40 +156,47 @@ def raise_drifts(drifts: list[FloatArray], energy: FloatArray, *, but: int | Non
     but : int, optional
         A level to leave as it is.
     """
-    for n, drift in enumerate(drifts):
-        if n:
-            finer, energy = energy, np.zeros(drift.shape, np.float32)
-            _sum_four(finer, energy)
+    energies = [energy, *(np.zeros(drift.shape, np.float32) for drift in drifts[1:])]
+    in_bands(lambda first, stop: _sum_fours(energies, first, stop), energy.shape, 1 << LEVELS - 1)
+    for n, (drift, part) in enumerate(zip(drifts, energies, strict=True)):
         if n != but:
-            _add_roots(energy, drift)
+            in_bands(partial(_add_roots, part, drift), drift.shape)
+
+
+def _sum_fours(energies: list[FloatArray], first: int, stop: int) -> None:
+    for n, (finer, out) in enumerate(pairwise(energies)):
+        _sum_four(finer, out, first >> n + 1, stop >> n + 1)
 
 
 @compiled_in_any_order
-def _sum_four(finer: FloatArray, out: FloatArray) -> None:
-    for i in range(out.shape[0]):
+def _sum_four(finer: FloatArray, out: FloatArray, first: int, stop: int) -> None:
+    for i in range(first, stop):
         one, two = finer[2 * i], finer[2 * i + 1]
         for j in range(out.shape[1]):
             out[i, j] = one[2 * j] + one[2 * j + 1] + two[2 * j] + two[2 * j + 1]
 
 
 @compiled_in_any_order
-def _add_roots(energy: FloatArray, drift: FloatArray) -> None:
-    """Add the roots of the energies of the 5 x 5 cells that a patch lies in."""
+def _add_roots(energy: FloatArray, drift: FloatArray, first: int, stop: int) -> None:
+    """Add the roots of the energies of the 5 x 5 cells that a patch lies in, to some rows."""
     h, w = energy.shape
-    first, last = h, -1
-    for i in range(h):
-        for j in range(w):
-            if energy[i, j] > 0:
-                first, last = min(first, i), i
-                break
+    filled = np.zeros(h, np.bool_)
+    for i in range(max(first - 2, 0), min(stop + 2, h)):
+        most = np.float32(0)
+        for value in energy[i]:
+            most = value if value > most else most
+        filled[i] = most > 0
     sums = np.zeros(w + 4, np.float32)
-    for i in range(max(first - 2, 0), min(last + 3, h)):
+    inside = sums[2 : w + 2]
+    for i in range(first, stop):
+        if not filled[max(i - 2, 0) : min(i + 3, h)].any():
+            continue
         sums[:] = 0
-        inside = sums[2 : w + 2]
         for a in range(max(i - 2, 0), min(i + 3, h)):
-            row = energy[a]
-            for j in range(w):
-                inside[j] += row[j]
+            if filled[a]:
+                row = energy[a]
+                for j in range(w):
+                    inside[j] += row[j]
         to = drift[i]
         for j in range(w):
             to[j] += np.sqrt(sums[j] + sums[j + 1] + sums[j + 2] + sums[j + 3] + sums[j + 4])

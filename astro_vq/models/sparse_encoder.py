@@ -7,6 +7,7 @@ What is left of the frame is kept in pixels, its products with the basis at ever
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from astro_vq.entropy.compiled import compiled
+from astro_vq.entropy.compiled import compiled, compiled_in_any_order
+from astro_vq.entropy.threads import in_bands
 from astro_vq.models.sparse_atoms import LEVELS, STAR_CODES, STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_books import MEASURED, Book, BookMaker, latent_noise
 from astro_vq.models.sparse_gains import GAINS, gain_values, signed_values
 from astro_vq.models.sparse_latents import Residual
 from astro_vq.models.sparse_looks import Criterion
-from astro_vq.models.sparse_pursuit import pursue, refit
+from astro_vq.models.sparse_pursuit import pursue
+from astro_vq.models.sparse_refit import refit
 
 IntArray = NDArray[np.int64]
 
@@ -193,13 +196,13 @@ class Pursuit:
 
     def _run_level(self, n: int, threshold: float, allowed: NDArray[np.bool_]) -> None:
         found = self._found[n]
-        allowed[self._beyond(n)] = False
+        self._forbid_beyond(n, allowed)
         if not allowed.any() and not len(found.rows):
             return
         self._residual.refresh(n, _DRIFT * threshold, _LOOK * threshold)
         level = self._residual.levels[n]
         step = 1 << n
-        around = _coarsen(self._near, step)
+        around = _coarsen(self._near, step) if n else self._near
         free = np.ascontiguousarray(self._free[::step, ::step])
         book = level.book
         rows, limits = pursue(
@@ -231,7 +234,8 @@ class Pursuit:
         self._taken += len(rows)
         both = np.concatenate([found.order, order]), np.concatenate([found.limits, limits])
         self._replace(n, _Found(everything, *both))
-        _spread(self._near, around, step)
+        if n:
+            in_bands(partial(_spread, self._near, around, step), self._near.shape)
 
     def _refit(self, n: int, rows: IntArray) -> None:
         level = self._residual.levels[n]
@@ -260,12 +264,11 @@ class Pursuit:
         np.add.at(self._free, (new.rows[gone, 0] * step, new.rows[gone, 1] * step), 1)
         self._found[n] = _Found(*(values[~gone] for values in new))
 
-    def _beyond(self, n: int) -> NDArray[np.bool_]:
-        """Return which cells of a level begin beyond the border."""
-        rows, columns = (np.arange(k) << n for k in self._residual.levels[n].drift.shape)
-        inside = [-(-k // STRIDE) for k in self._size]
-        outside = rows[:, None] >= inside[0], columns[None] >= inside[1]
-        return np.asarray(outside[0] | outside[1])
+    def _forbid_beyond(self, n: int, allowed: NDArray[np.bool_]) -> None:
+        """Forbid the cells of a level that begin beyond the border."""
+        rows, columns = (-(-k // (STRIDE << n)) for k in self._size)
+        allowed[rows:] = False
+        allowed[:, columns:] = False
 
     def tokens(self) -> Tokens:
         """Return what was taken so far."""
@@ -321,33 +324,39 @@ def _allowed(strength: list[FloatArray]) -> list[NDArray[np.bool_]]:
     for own, coarse in pairwise(strength):
         finer = _coarsen(np.maximum(finer, own), 2)
         allowed.append(np.empty(coarse.shape, np.bool_))
-        _compare_around(coarse, finer, allowed[-1])
+        in_bands(partial(_compare_around, coarse, finer, allowed[-1]), coarse.shape)
     return allowed
 
 
-@compiled
-def _compare_around(values: FloatArray, others: FloatArray, out: NDArray[np.bool_]) -> None:
+@compiled_in_any_order
+def _compare_around(
+    values: FloatArray, others: FloatArray, out: NDArray[np.bool_], first: int, stop: int
+) -> None:
     """Write which values are at least as large as the others of the 5 x 5 places around."""
     h, w = values.shape
-    for i in range(h):
+    tall = np.zeros(w + 4, np.float32)
+    inside = tall[2 : w + 2]
+    for i in range(first, stop):
+        inside[:] = 0
+        for a in range(max(i - 2, 0), min(i + 3, h)):
+            row = others[a]
+            for j in range(w):
+                inside[j] = row[j] if row[j] > inside[j] else inside[j]
         for j in range(w):
-            most = np.float32(0)
-            for a in range(max(i - 2, 0), min(i + 3, h)):
-                for b in range(max(j - 2, 0), min(j + 3, w)):
-                    most = max(most, others[a, b])
-            out[i, j] = values[i, j] >= most
+            most = max(max(tall[j], tall[j + 1]), max(tall[j + 2], tall[j + 3]))
+            out[i, j] = values[i, j] >= max(most, tall[j + 4])
 
 
 def _coarsen(values: FloatArray, step: int) -> FloatArray:
     """Return the largest of each step x step values."""
     out = np.zeros((values.shape[0] // step, values.shape[1] // step), np.float32)
-    _largest(values, step, out)
+    in_bands(partial(_largest, values, step, out), values.shape, step)
     return out
 
 
 @compiled
-def _largest(values: FloatArray, step: int, out: FloatArray) -> None:
-    for i in range(out.shape[0] * step):
+def _largest(values: FloatArray, step: int, out: FloatArray, first: int, stop: int) -> None:
+    for i in range(first, stop):
         for j in range(out.shape[1]):
             most = out[i // step, j]
             for k in range(step):
@@ -356,9 +365,9 @@ def _largest(values: FloatArray, step: int, out: FloatArray) -> None:
 
 
 @compiled
-def _spread(values: FloatArray, coarse: FloatArray, step: int) -> None:
-    """Raise values to those of the coarse cells that they lie in."""
-    for i in range(values.shape[0]):
+def _spread(values: FloatArray, coarse: FloatArray, step: int, first: int, stop: int) -> None:
+    """Raise some rows of values to those of the coarse cells that they lie in."""
+    for i in range(first, stop):
         for j in range(coarse.shape[1]):
             least = coarse[i // step, j]
             for k in range(step):

@@ -8,12 +8,13 @@ the scores of such cells are made again.
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.entropy.compiled import compiled
-from astro_vq.entropy.threads import in_threads
+from astro_vq.entropy.threads import in_bands, in_threads
 from astro_vq.models.sparse_atoms import LEVELS, STRIDE, FloatArray
 from astro_vq.models.sparse_books import MEASURED, Book
 from astro_vq.models.sparse_bounds import (
@@ -151,20 +152,18 @@ class Residual:
             Cells that cannot have a weighted gain as large as this are left as they are.
         """
         level = self.levels[n]
-        fields = level.drift.ravel(), level.unscored.ravel(), level.looked.ravel()
-        moved, others = _stale(*fields, tolerance, least, level.steepest)
+        fields = level.drift, level.unscored, level.looked, level.hopeless
+        limits = tolerance, least, level.steepest
+        found = in_bands(partial(_stale, *fields, *limits), level.drift.shape)
+        moved, others = (np.concatenate(cells) for cells in zip(*found, strict=True))
         if len(moved):
             if n > 0:
                 wanted = np.zeros(level.drift.shape, np.bool_)
                 _around(moved, wanted)
                 reduce_into(self._images[n], self.left, n, wanted)
             level.make(self._images[n], moved, self._basis)
-            level.drift.reshape(-1)[moved] = 0
         if len(others):
             level.look(others)
-        for cells in (moved, others):
-            level.unscored.reshape(-1)[cells] = 0
-            level.hopeless.reshape(2, -1)[:, cells] = np.inf
 
     def subtract(self, n: int, cells: IntArray, gains: FloatArray, *, known: bool = True) -> None:
         """Take tokens out of the pixels.
@@ -202,12 +201,18 @@ class Residual:
             _mark(own, rows, columns, bounds.astype(np.float32))
 
     def take_out(self, parts: Iterable[tuple[int, int, FloatArray]]) -> None:
-        """Take images out of the pixels: row and column that each begins at, in whole cells."""
+        """Take images that do not overlap out of the pixels; each begins at a row and column.
+
+        These are of whole cells.
+        """
         energy = np.zeros(self.levels[0].drift.shape, np.float32)
-        for y, x, values in parts:
-            part = self.left[y : y + values.shape[0], x : x + values.shape[1]]
-            part -= values
+
+        def work(part: tuple[int, int, FloatArray]) -> None:
+            y, x, values = part
+            self.left[y : y + values.shape[0], x : x + values.shape[1]] -= values
             add_energy(energy[y // STRIDE :, x // STRIDE :], values)
+
+        in_threads(work, list(parts))
         raise_drifts([level.drift for level in self.levels], energy)
 
 
@@ -216,35 +221,48 @@ def _stale(
     drift: FloatArray,
     unscored: FloatArray,
     looked: FloatArray,
+    hopeless: FloatArray,
     tolerance: float,
     least: float,
     steepest: float,
+    first: int,
+    stop: int,
 ) -> tuple[IntArray, IntArray]:
-    """Return the cells to make again, and others to look at again."""
-    moved, scored = np.empty(drift.size, np.int64), np.empty(drift.size, np.int64)
+    """Return the cells of some rows to make again, and others to look at again; forget the rest."""
+    w = drift.shape[1]
+    moved, others = np.empty((2, (stop - first) * w), np.int64)
     m, n = 0, 0
-    for k in range(drift.size):
-        away = drift[k] + unscored[k]
-        if away <= tolerance or looked[k] + away * steepest < least:
-            continue
-        if drift[k] > tolerance:
-            moved[m] = k
-            m += 1
-        else:
-            scored[n] = k
-            n += 1
-    return moved[:m], scored[:n]
+    for i in range(first, stop):
+        for j in range(w):
+            away = drift[i, j] + unscored[i, j]
+            if away <= tolerance or looked[i, j] + away * steepest < least:
+                continue
+            if drift[i, j] > tolerance:
+                moved[m] = i * w + j
+                m += 1
+                drift[i, j] = 0
+            else:
+                others[n] = i * w + j
+                n += 1
+            unscored[i, j] = 0
+            hopeless[0, i, j] = hopeless[1, i, j] = np.inf
+    return moved[:m], others[:n]
 
 
 @compiled
 def _around(cells: IntArray, out: NDArray[np.bool_]) -> None:
-    """Mark what patches of cells cover, in cells."""
+    """Mark what patches of cells, in their order, cover, in cells: runs of them at once."""
     h, w = out.shape
-    for k in range(cells.shape[0]):
-        y, x = cells[k] // w, cells[k] % w
+    k = 0
+    while k < cells.shape[0]:
+        begin = last = cells[k]
+        k += 1
+        while k < cells.shape[0] and cells[k] <= last + 5 and cells[k] // w == begin // w:
+            last = cells[k]
+            k += 1
+        y = begin // w
         for a in range(max(y - 2, 0), min(y + 3, h)):
-            for b in range(max(x - 2, 0), min(x + 3, w)):
-                out[a, b] = True
+            out[a, max(begin - y * w - 2, 0) : min(last - y * w + 3, w)] = True
 
 
 @compiled

@@ -15,13 +15,15 @@ _BAND = 128  # rows that a thread takes
 _NEAR = 2  # pixels around a peak that are no higher
 
 
-def find_peaks(drawn: FloatArray, star: StarShape, least: float) -> tuple[_Places, _Places]:
+def find_peaks(
+    pixels: FloatArray, left: FloatArray, star: StarShape, least: float
+) -> tuple[_Places, _Places]:
     """Return the places of the sources that are drawn.
 
     Parameters
     ----------
-    drawn : ndarray of float32, shape (H, W)
-        In sigma; zero beyond.
+    pixels, left : ndarray of float32, shape (H, W)
+        Their difference is what is drawn, in sigma; zero beyond.
     star : StarShape
         Of the frame: drawn light is smoothed by a Gaussian of its width first.
     least : float
@@ -41,34 +43,40 @@ def find_peaks(drawn: FloatArray, star: StarShape, least: float) -> tuple[_Place
     kernel = (kernel / (2 * kernel.sum() - kernel[0])).astype(np.float32)
 
     def work(first: int) -> _Places:
-        stop = min(first + _BAND, len(drawn))
-        smooth = np.zeros((stop - first + 2 * _NEAR, drawn.shape[1]), np.float32)
-        _smooth(drawn, kernel, smooth, first - _NEAR)
-        found: _Places = _peaks_of(smooth, height, first == 0, stop == len(drawn))
+        stop = min(first + _BAND, len(pixels))
+        smooth = np.zeros((stop - first + 2 * _NEAR, pixels.shape[1]), np.float32)
+        _smooth(pixels, left, kernel, smooth, first - _NEAR)
+        found: _Places = _peaks_of(smooth, height, first == 0, stop == len(pixels))
         found[0] += first - _NEAR
         return found
 
-    y, x = np.concatenate(in_threads(work, range(0, len(drawn), _BAND)), 1)
+    y, x = np.concatenate(in_threads(work, range(0, len(pixels), _BAND)), 1)
     return y, x
 
 
 @compiled_in_any_order
-def _smooth(image: FloatArray, kernel: FloatArray, out: FloatArray, first: int) -> None:
-    """Write some rows of a smoothed image, from one on; zero where all pixels around are."""
-    h, w = image.shape
+def _smooth(
+    pixels: FloatArray, left: FloatArray, kernel: FloatArray, out: FloatArray, first: int
+) -> None:
+    """Write some rows of what is drawn, smoothed, from one on; zero where all around is."""
+    h, w = pixels.shape
     reach = kernel.shape[0] - 1
     parts = np.zeros((out.shape[0] + 2 * reach, w), np.float32)
     row = np.zeros(w + 2 * reach, np.float32)
     low, high = w, 0
     for y in range(max(first - reach, 0), min(first + out.shape[0] + reach, h)):
-        begin, end = w, 0
+        inside, one, other = row[reach : reach + w], pixels[y], left[y]
+        most = np.float32(0)
         for x in range(w):
-            if image[y, x] != 0:
-                begin, end = min(begin, x), x + 1
-        if end <= begin:
+            inside[x] = one[x] - other[x]
+            most = max(most, abs(inside[x]))
+        if most == 0:
             continue
-        for x in range(w):
-            row[x + reach] = image[y, x]
+        begin, end = 0, w
+        while inside[begin] == 0:
+            begin += 1
+        while inside[end - 1] == 0:
+            end -= 1
         begin, end = max(begin - reach, 0), min(end + reach, w)
         low, high = min(low, begin), max(high, end)
         to = parts[y - first + reach, begin:end]

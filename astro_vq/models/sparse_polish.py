@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astro_vq.entropy.compiled import compiled
+from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import (
     FAMILIES,
     LEVELS,
@@ -38,6 +39,7 @@ _OWN = 2.0  # light above what is around, of the noise of an aperture: other pea
 _STAYS, _SHARE = 0.1, 3e-5
 _AROUND = 17  # pixels on a side of what a source stands out from
 _TURNS = 2
+_PART = 256  # sources that a thread measures at once
 
 
 def aperture_noise(covariance: NDArray[np.float64]) -> float:
@@ -57,11 +59,11 @@ def aperture_noise(covariance: NDArray[np.float64]) -> float:
 
 
 def polish(
-    left: FloatArray,
-    drawn: FloatArray,
     maker: BookMaker,
     star: StarShape,
     *,
+    pixels: FloatArray,
+    left: FloatArray,
     noise: float,
     threshold: float,
 ) -> IntArray:
@@ -69,13 +71,13 @@ def polish(
 
     Parameters
     ----------
-    left, drawn : ndarray of float32, shape (H, W)
-        What is left of pixels, and what is drawn, in sigma. Sides are multiples of the coarsest
-        cell; `left` is changed.
     maker : BookMaker
         Of the model.
     star : StarShape
         Of the frame; without one there are no tokens.
+    pixels, left : ndarray of float32, shape (H, W)
+        Pixels, and what is left of them, in sigma. Sides are multiples of the coarsest cell;
+        `left` is changed.
     noise : float
         See `aperture_noise`.
     threshold : float
@@ -87,8 +89,11 @@ def polish(
         return np.zeros((0, 5), np.int64)
     patches = maker.patches(level, star)[-STAR_CODES:]
     learnt = len(maker.learnt(level))
-    y, x = find_peaks(drawn, star, max(_LEAST, _SEEN * threshold))
-    compact = _sums(drawn, y, x) - _sums_around(drawn, y, x)
+    y, x = find_peaks(pixels, left, star, max(_LEAST, _SEEN * threshold))
+    parts = [slice(k, k + _PART) for k in range(0, len(y), _PART)]
+    compact = np.concatenate(
+        [np.zeros(0), *in_threads(lambda part: _light(pixels, left, y[part], x[part]), parts)]
+    )
     sources = compact > _OWN * noise
     y, x, compact = y[sources], x[sources], compact[sources]
     limit = np.hypot(_STAYS * threshold * noise, _SHARE * threshold**2 * compact)
@@ -143,35 +148,40 @@ def _sums(image: FloatArray, y: NDArray[np.float64], x: NDArray[np.float64]) -> 
 
 
 @compiled
-def _sums_around(image: FloatArray, y: NDArray[np.float64], x: NDArray[np.float64]) -> FloatArray:
-    """Return the sums over apertures of the means of 17 x 17 pixels around each of theirs."""
-    h, w = image.shape
-    out = np.zeros(y.shape[0], np.float32)
+def _light(
+    pixels: FloatArray, left: FloatArray, y: NDArray[np.float64], x: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what is drawn in apertures above the means of 17 x 17 pixels around each of theirs."""
+    h, w = pixels.shape
+    out = np.zeros(y.shape[0], np.float64)
     side, half = _AROUND, _AROUND // 2
-    weights = np.zeros((11, 11 + side), np.float64)
+    own = np.zeros((11 + side, 11 + side), np.float64)  # weights of the aperture, in its middle
+    wide = np.zeros((11 + side, 11 + side), np.float64)  # their sums over runs of 17 columns
+    tall = np.zeros(11 + side, np.float64)
     for k in range(y.shape[0]):
-        top, left = int(y[k]) - 5, int(x[k]) - 5
-        weights[:] = 0
-        for a in range(11):
-            for b in range(11):
-                away = math.sqrt((top + a + 0.5 - y[k]) ** 2 + (left + b + 0.5 - x[k]) ** 2)
-                weight = min(max(RADIUS + 0.5 - away, 0.0), 1.0)
-                for c in range(b, b + side):
-                    weights[a, c] += weight
+        top, first = int(y[k]) - 5 - half, int(x[k]) - 5 - half
+        for a in range(half, half + 11):
+            for b in range(half, half + 11):
+                away = math.sqrt((top + a + 0.5 - y[k]) ** 2 + (first + b + 0.5 - x[k]) ** 2)
+                own[a, b] = min(max(RADIUS + 0.5 - away, 0.0), 1.0)
+            running = 0.0
+            for b in range(10 + side):
+                running += own[a, b + half] if b < 11 else 0.0
+                wide[a, b] = running
+                running -= own[a, b - side + 1 + half] if b >= side - 1 else 0.0
+        tall[:] = 0
         total = 0.0
         for a in range(10 + side):
-            row = top + a - half
-            if row < 0 or row >= h:
-                continue
             for b in range(10 + side):
-                column = left + b - half
-                if column < 0 or column >= w or image[row, column] == 0:
-                    continue
-                weight = 0.0
-                for c in range(max(a - side + 1, 0), min(a + 1, 11)):
-                    weight += weights[c, b]
-                total += image[row, column] * weight
-        out[k] = total / side**2
+                tall[b] += wide[a + half, b] if a < 11 else 0.0
+            row = top + a
+            if 0 <= row < h:
+                for b in range(max(-first, 0), min(w - first, 10 + side)):
+                    drawn = pixels[row, first + b] - left[row, first + b]
+                    total += drawn * (own[a, b] - tall[b] / side**2)
+            for b in range(10 + side):
+                tall[b] -= wide[a - side + 1 + half, b] if a >= side - 1 else 0.0
+        out[k] = total
     return out
 
 

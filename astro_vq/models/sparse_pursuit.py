@@ -21,46 +21,12 @@ from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import FloatArray
 from astro_vq.models.sparse_looks import Criterion, choose, look_again
 from astro_vq.models.sparse_products import ROWS, WIDE, multiply
+from astro_vq.models.sparse_refit import BAND, nearest, subtract
 
 IntArray = NDArray[np.int64]
 
-_BAND = 40  # rows of cells that a thread takes
 _WORTH = 1000  # cells to look at from which on threads are worth it
 _SLIGHT = 0.1  # sigma: changes of latents that matter to no score
-
-
-@compiled
-def _nearest(size: float, values: FloatArray) -> int:
-    """Return the index of the value nearest to a size; 0 is below half of the first."""
-    low, high = 0, values.shape[0] - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if values[middle] <= size:
-            low = middle
-        else:
-            high = middle
-    return low if size - values[low] < values[high] - size else high
-
-
-@compiled
-def _subtract(
-    z: FloatArray,
-    overlaps: FloatArray,
-    sizes: FloatArray,
-    unscored: FloatArray,
-    i: int,
-    j: int,
-    code: int,
-    value: float,
-) -> None:
-    h, w, dim = z.shape
-    change = np.float32(value)
-    for a in range(max(i - 3, 0), min(i + 4, h)):
-        for b in range(max(j - 3, 0), min(j + 4, w)):
-            place = (a - i + 3) * 7 + b - j + 3
-            unscored[a, b] += sizes[code, place] * abs(change)
-            for d in range(dim):
-                z[a, b, d] -= overlaps[code, place, d] * change
 
 
 def pursue(
@@ -165,7 +131,7 @@ def pursue(
             *rows,
         )
 
-    bands = [(k, min(k + _BAND, h)) for k in range(0, h, _BAND)]
+    bands = [(k, min(k + BAND, h)) for k in range(0, h, BAND)]
     share = tolerance * threshold
     _first_scores(looked, near, allowed, hopeless, threshold, share, least, score)
     if len(bands) < 3:
@@ -314,7 +280,7 @@ def _pursue_rows(
                 factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
                 code, worth = choose(products[k], weights, cost, factor, worths, spare)
                 gain = float(products[k, code])
-                index = _nearest(abs(gain), values)
+                index = nearest(abs(gain), values)
                 if worth <= 1:
                     # at a lower threshold the worth of every code grows by its ratio squared
                     ratio = max(worth + dearest, 0.0) / (1 + dearest)
@@ -344,7 +310,7 @@ def _pursue_rows(
                 for a in range(max(i - 2, 0), min(i + 3, h)):
                     for b in range(max(j - 2, 0), min(j + 3, w)):
                         near[a, b] = max(near[a, b], abs(value))
-                _subtract(z, overlaps, sizes, unscored, i, j, code, value)
+                subtract(z, overlaps, sizes, unscored, i, j, code, value)
                 for a in range(max(i - 3, 0), min(i + 4, h)):
                     for b in range(max(j - 3, 0), min(j + 4, w)):
                         if not allowed[a, b] or changed[a, b]:
@@ -365,52 +331,3 @@ def _pursue_rows(
     for k in range(altered):
         changed[again[k] // w, again[k] % w] = False
     return out[:taken], limits[:taken]
-
-
-@compiled
-def refit(
-    z: FloatArray,
-    overlaps: FloatArray,
-    sizes: FloatArray,
-    aims: FloatArray,
-    rows: IntArray,
-    unscored: FloatArray,
-    values: FloatArray,
-    sweeps: int,
-) -> None:
-    """Choose the gains of codes that are taken again, one after the other, for the least left.
-
-    Parameters
-    ----------
-    z, overlaps, sizes, unscored, values
-        See `pursue`.
-    aims : ndarray of float32, shape (N, D)
-        What latents are multiplied with for a code's gain.
-    rows : ndarray of int64, shape (T, 4)
-        Row, column, code and gain, which is changed; 0 where a code is not needed any more.
-    sweeps : int
-        How often to go through them.
-    """
-    for _ in range(sweeps):
-        moved = False
-        for t in range(rows.shape[0]):
-            i, j, code, index = rows[t, 0], rows[t, 1], rows[t, 2], rows[t, 3]
-            if index == 0:
-                continue
-            value = float(values[abs(index)])
-            if index < 0:
-                value = -value
-            product = 0.0
-            for d in range(aims.shape[1]):
-                product += z[i, j, d] * aims[code, d]
-            wanted = value + product
-            size = _nearest(abs(wanted), values)
-            new = -size if wanted < 0 else size
-            if new == index:
-                continue
-            change = float(values[size]) * (-1.0 if wanted < 0 else 1.0) - value
-            _subtract(z, overlaps, sizes, unscored, i, j, code, change)
-            rows[t, 3] = new
-            moved = True
-        if not moved:
-            break

@@ -5,11 +5,13 @@ The way down is the adjoint, so that products with patches of a level are produc
 draw. Loops are compiled; those that decode add in the same order everywhere.
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from astro_vq.entropy.compiled import compiled, compiled_in_any_order
-from astro_vq.entropy.threads import in_threads
+from astro_vq.entropy.threads import in_bands, in_threads
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray
 from astro_vq.models.sparse_products import ROWS, WIDE, multiply, pack
 
@@ -24,8 +26,8 @@ def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
     """Add an image (h, w) of a level to pixels (h * 2**level, w * 2**level), in several threads."""
     filled = _filled(image)
     step = max(_DRAWN >> level, 1)
-    around = filled.any(1)
-    starts = [k for k in range(0, len(image), step) if around[k : k + step + 2].any()]
+    around = np.asarray(filled.any(1))
+    starts = [k for k in range(0, len(image), step) if np.any(around[k : k + step + 2])]
     pixels = int(np.count_nonzero(filled)) * _RUN << 2 * level
 
     def work(k: int) -> None:
@@ -34,17 +36,23 @@ def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
     in_threads(work, starts, worth=pixels > _WORTH)
 
 
-@compiled
 def _filled(image: FloatArray) -> NDArray[np.bool_]:
     """Return which runs of 16 values of each row hold something, with an empty border."""
     h, w = image.shape
     out = np.zeros((h + 2, (w + _RUN - 1) // _RUN + 2), np.bool_)
-    for y in range(h):
-        for k in range(out.shape[1] - 2):
-            for value in image[y, k * _RUN : min((k + 1) * _RUN, w)]:
-                if value != 0:
-                    out[y + 1, k + 1] = True
+    in_bands(partial(_find_filled, image, out), image.shape)
     return out
+
+
+@compiled
+def _find_filled(image: FloatArray, out: NDArray[np.bool_], first: int, stop: int) -> None:
+    w = image.shape[1]
+    for y in range(first, stop):
+        for k in range(out.shape[1] - 2):
+            some = False
+            for value in image[y, k * _RUN : min((k + 1) * _RUN, w)]:
+                some |= value != 0
+            out[y + 1, k + 1] = some
 
 
 @compiled

@@ -7,7 +7,7 @@ from scipy import ndimage
 from astro_vq.models.sparse_atoms import StarShape
 from astro_vq.models.sparse_books import BookMaker
 from astro_vq.models.sparse_peaks import find_peaks
-from astro_vq.models.sparse_polish import _sums, aperture_noise, polish
+from astro_vq.models.sparse_polish import _light, _sums, aperture_noise, polish
 from astro_vq.models.sparse_scales import draw
 
 STAR = StarShape(21, 0, 0, 2)  # 2.65 pixels wide at half maximum
@@ -38,6 +38,10 @@ def apply(left, tokens, maker):
         draw(left, *place, -value, maker.patches(level, STAR), level)
 
 
+def polished(left, drawn, maker, star, **options):
+    return polish(maker, star, pixels=left + drawn, left=left, **options)
+
+
 def maker_gain(index):
     return 1.2 * abs(index) * np.sign(index) if abs(index) <= 16 else None
 
@@ -61,7 +65,7 @@ def test_flux_that_is_left_is_drawn_and_noise_is_not(maker):
     drawn = stars(places, [900.0, 900.0, 900.0])
     left = stars(places, [35.0, -28.0, 1.0])
     rest = left.copy()
-    tokens = polish(rest, drawn, maker, STAR, noise=aperture_noise(WHITE), threshold=5.0)
+    tokens = polished(rest, drawn, maker, STAR, noise=aperture_noise(WHITE), threshold=5.0)
     assert len(tokens) == 2
     assert np.sign(tokens[:, 4]).sum() == 0
     y, x = np.array(places).T
@@ -77,8 +81,8 @@ def test_a_peak_without_light_of_its_own_is_no_source(maker):
     for height, number in ((1.5, 0), (15.0, 1)):
         hill = height * np.exp(-((y - 64.2) ** 2 + (x - 128.3) ** 2) / 2 / 12**2)
         hill = hill.astype(np.float32)
-        assert len(find_peaks(hill, STAR, 4.0)[0]) == 1
-        tokens = polish(left.copy(), hill, maker, STAR, noise=noise, threshold=5.0)
+        assert len(find_peaks(hill, np.zeros_like(hill), STAR, 4.0)[0]) == 1
+        tokens = polished(left.copy(), hill, maker, STAR, noise=noise, threshold=5.0)
         assert len(tokens) == number
 
 
@@ -86,6 +90,16 @@ def test_bright_sources_may_keep_a_share_and_unknown_stars_have_no_tokens(maker)
     places = [(64.0, 64.0)]
     drawn, left = stars(places, [1e6]), stars(places, [300.0])
     noise = aperture_noise(WHITE)
-    assert not len(polish(left.copy(), drawn, maker, STAR, noise=noise, threshold=5.0))
-    assert len(polish(left.copy(), drawn / 100, maker, STAR, noise=noise, threshold=5.0))
-    assert not len(polish(left, drawn / 100, maker, StarShape(), noise=noise, threshold=5.0))
+    assert not len(polished(left.copy(), drawn, maker, STAR, noise=noise, threshold=5.0))
+    assert len(polished(left.copy(), drawn / 100, maker, STAR, noise=noise, threshold=5.0))
+    assert not len(polished(left, drawn / 100, maker, StarShape(), noise=noise, threshold=5.0))
+
+
+def test_light_of_its_own_is_that_above_the_mean_around():
+    rng = np.random.default_rng(0)
+    pixels, left = rng.normal(size=(2, 60, 70)).astype(np.float32)
+    y, x = np.array([[30.2, 3.1, 58.9], [35.7, 66.4, 1.5]])
+    drawn = np.pad(pixels - left, 40).astype(np.float64)
+    around = ndimage.uniform_filter(drawn, 17, mode="constant")
+    true = [_sums(image.astype(np.float32), y + 40, x + 40) for image in (drawn, around)]
+    np.testing.assert_allclose(_light(pixels, left, y, x), true[0] - true[1], atol=1e-4)
