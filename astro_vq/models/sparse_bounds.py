@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from astro_vq.entropy.compiled import compiled, compiled_in_any_order
 from astro_vq.entropy.threads import in_bands
 from astro_vq.models.sparse_atoms import LEVELS, PATCH, STRIDE, FloatArray
+from astro_vq.models.sparse_scales import RUN, find_filled
 
 IntArray = NDArray[np.int64]
 
@@ -78,7 +79,9 @@ def _sum_patches(
                 out[rows[t] + a - 2, columns[t] + b - 2] += size * np.sqrt(sums[a, b])
 
 
-def energy_of_image(image: FloatArray, level: int) -> FloatArray:
+def energy_of_image(
+    image: FloatArray, level: int, filled: NDArray[np.bool_] | None = None
+) -> FloatArray:
     """Return the energies at most of the finest cells that an image of a level from 1 on changes.
 
     Parameters
@@ -87,61 +90,71 @@ def energy_of_image(image: FloatArray, level: int) -> FloatArray:
         Drawn by `astro_vq.models.sparse_scales.add_enlarged`.
     level : int
         Of the image.
+    filled : ndarray of bool, optional
+        Where it is, see `astro_vq.models.sparse_scales.find_filled`.
 
     Returns
     -------
     ndarray of float32, shape (H / 4, W / 4)
         No pixel is taken to be smaller than it may be between its value and the next.
     """
+    filled = find_filled(image) if filled is None else filled
     h, w = ((n << level) // STRIDE for n in image.shape)
     out = np.zeros((h, w), np.float32)
-    in_bands(lambda first, stop: _sum_image(image, level, out, first, stop), image.shape, 2)
+    in_bands(partial(_sum_image, image, level, filled, out), image.shape, 2)
     return out
 
 
+@compiled
+def _is_near(filled: NDArray[np.bool_], row: int, run: int) -> bool:
+    """Tell whether a run, or one of the eight around it, is filled."""
+    for a in range(row, row + 3):
+        if filled[a, run] or filled[a, run + 1] or filled[a, run + 2]:
+            return True
+    return False
+
+
 @compiled_in_any_order
-def _sum_image(image: FloatArray, level: int, out: FloatArray, start: int, stop: int) -> None:
+def _sum_image(
+    image: FloatArray,
+    level: int,
+    filled: NDArray[np.bool_],
+    out: FloatArray,
+    start: int,
+    stop: int,
+) -> None:
     h, w = image.shape
-    first, last = np.empty(h + 2, np.int64), np.empty(h + 2, np.int64)
-    for i in range(start - 1, stop + 1):
-        first[i + 1], last[i + 1] = w, -1
-        if not 0 <= i < h:
-            continue
-        row = image[i]
-        most = np.float32(0)
-        for value in row:
-            most = max(most, abs(value))
-        if most == 0:
-            continue
-        for j in range(w):
-            if row[j] != 0:
-                first[i + 1] = min(first[i + 1], j)
-                last[i + 1] = j
     side = max((1 << level) // 4, 1)  # cells that a value covers
     part = np.float32(1.0 if level == 1 else 16.0 / (1 << 2 * level))
     half = np.float32(0.5)
     tall = np.zeros(w + 2, np.float32)
+    runs = filled.shape[1] - 2
     for i in range(start, stop):
-        begin = max(min(first[i], first[i + 1], first[i + 2]) - 1, 0)
-        end = min(max(last[i], last[i + 1], last[i + 2]) + 2, w)
-        if begin >= end:
-            continue
         # pixels of a value lie at most half of the way to the next one, in either direction
         above, here, below = image[max(i - 1, 0)], image[i], image[min(i + 1, h - 1)]
-        tall[begin] = tall[end + 1] = 0
-        for j in range(begin, end):
-            own, other = abs(here[j]), max(abs(above[j]), abs(below[j]))
-            tall[j + 1] = max(own, (own + other) * half)
-        for j in range(begin, end):
-            own, other = tall[j + 1], max(tall[j], tall[j + 2])
-            most = max(own, (own + other) * half)
-            energy = most * most * part
-            if level == 1:
-                out[i // 2, j // 2] += energy
+        run = 0
+        while run < runs:
+            if not _is_near(filled, i, run):
+                run += 1
                 continue
-            for a in range(i * side, (i + 1) * side):
-                for b in range(j * side, (j + 1) * side):
-                    out[a, b] = energy
+            begin = run * RUN
+            while run < runs and _is_near(filled, i, run):
+                run += 1
+            end = min(run * RUN, w)
+            tall[begin] = tall[end + 1] = 0
+            for j in range(begin, end):
+                own, other = abs(here[j]), max(abs(above[j]), abs(below[j]))
+                tall[j + 1] = max(own, (own + other) * half)
+            for j in range(begin, end):
+                own, other = tall[j + 1], max(tall[j], tall[j + 2])
+                most = max(own, (own + other) * half)
+                energy = most * most * part
+                if level == 1:
+                    out[i // 2, j // 2] += energy
+                    continue
+                for a in range(i * side, (i + 1) * side):
+                    for b in range(j * side, (j + 1) * side):
+                        out[a, b] = energy
 
 
 def raise_drifts(drifts: list[FloatArray], energy: FloatArray, *, but: int | None = None) -> None:

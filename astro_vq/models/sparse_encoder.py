@@ -34,7 +34,7 @@ TOLERANCE = 0.001
 _TOKEN_BITS = 18.0  # of a usual token; a code that is dearer must explain more
 _LOOK = 0.75
 _MOST = 2**20
-_DRIFT = 0.2  # thresholds by which latents may be off before they are made again
+_DRIFT = 0.5  # thresholds by which latents may be off before they are made again
 
 
 @dataclass(frozen=True)

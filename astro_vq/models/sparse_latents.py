@@ -27,6 +27,9 @@ from astro_vq.models.sparse_looks import Criterion, look, make_latents
 from astro_vq.models.sparse_products import pack, pack_weights
 from astro_vq.models.sparse_scales import (
     add_enlarged,
+    clear,
+    fill,
+    nothing_filled,
     parts_of,
     place,
     reduce_into,
@@ -188,9 +191,11 @@ class Residual:
         else:
             image = self._scratch[n - 1]
             place(image, *tokens)
-            add_enlarged(self.left, image, n)
-            energy = energy_of_image(image, n)
-            image.fill(0)
+            filled = nothing_filled(image.shape)
+            fill(filled, rows, columns, image.shape[1])
+            add_enlarged(self.left, image, n, filled)
+            energy = energy_of_image(image, n, filled)
+            clear(image, filled)
         raise_drifts([level.drift for level in self.levels], energy, but=n if known else None)
         if not known:
             return

@@ -12,6 +12,7 @@ from astro_vq.models.sparse_atoms import FloatArray, StarShape
 _Places = NDArray[np.float64]
 
 _BAND = 128  # rows that a thread takes
+_RUN = 64  # pixels of a row that are looked at together
 _NEAR = 2  # pixels around a peak that are no higher
 
 
@@ -111,28 +112,43 @@ def _vertex(before: float, middle: float, after: float) -> float:
 
 
 @compiled
+def _some_are_above(values: FloatArray, height: float) -> bool:
+    some = False
+    for value in values:
+        some |= value > height
+    return some
+
+
+@compiled
+def _is_top(smooth: FloatArray, y: int, x: int) -> bool:
+    for a in range(y - 2, y + 3):
+        for b in range(max(x - 2, 0), min(x + 3, smooth.shape[1])):
+            if smooth[a, b] > smooth[y, x]:
+                return False
+    return True
+
+
+@compiled
 def _peaks_of(smooth: FloatArray, height: float, at_top: bool, at_bottom: bool) -> _Places:
     """Return places (2, n) above a height and not below those around; two rows at ends are none."""
     h, w = smooth.shape
     found = np.empty((2, 64), np.float64)
     count = 0
     for y in range(3 if at_top else 2, h - 3 if at_bottom else h - 2):
-        for x in range(1, w - 1):
-            value = smooth[y, x]
-            if value <= height:
+        above, row, below = smooth[y - 1], smooth[y], smooth[y + 1]
+        for start in range(1, w - 1, _RUN):
+            if not _some_are_above(row[start : start + _RUN], height):
                 continue
-            is_top = True
-            for a in range(y - 2, y + 3):
-                for b in range(max(x - 2, 0), min(x + 3, w)):
-                    is_top = is_top and smooth[a, b] <= value
-            if not is_top:
-                continue
-            if count == found.shape[1]:
-                more = np.empty((2, 2 * count), np.float64)
-                for k in range(count):
-                    more[0, k], more[1, k] = found[0, k], found[1, k]
-                found = more
-            found[0, count] = y + 0.5 + _vertex(smooth[y - 1, x], value, smooth[y + 1, x])
-            found[1, count] = x + 0.5 + _vertex(smooth[y, x - 1], value, smooth[y, x + 1])
-            count += 1
+            for x in range(start, min(start + _RUN, w - 1)):
+                value = row[x]
+                if value <= height or not _is_top(smooth, y, x):
+                    continue
+                if count == found.shape[1]:
+                    more = np.empty((2, 2 * count), np.float64)
+                    for k in range(count):
+                        more[0, k], more[1, k] = found[0, k], found[1, k]
+                    found = more
+                found[0, count] = y + 0.5 + _vertex(above[x], value, below[x])
+                found[1, count] = x + 0.5 + _vertex(row[x - 1], value, row[x + 1])
+                count += 1
     return found[:, :count]

@@ -15,20 +15,27 @@ from astro_vq.entropy.threads import in_bands, in_threads
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray
 from astro_vq.models.sparse_products import ROWS, WIDE, multiply, pack
 
+RUN = 16
+"""Values of a row that are looked at together."""
+
 _BAND = 32  # rows of cells that a thread takes at once
-_RUN = 16  # values that are looked at together
 _DRAWN = 128  # rows of pixels, too
 _WORTH = 1 << 20  # pixels from which on threads are worth it
 _PART = 3072  # cells, too
 
 
-def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
-    """Add an image (h, w) of a level to pixels (h * 2**level, w * 2**level), in several threads."""
-    filled = _filled(image)
+def add_enlarged(
+    out: FloatArray, image: FloatArray, level: int, filled: NDArray[np.bool_] | None = None
+) -> None:
+    """Add an image (h, w) of a level to pixels (h * 2**level, w * 2**level), in several threads.
+
+    Where it is filled may be told; see `find_filled`.
+    """
+    filled = find_filled(image) if filled is None else filled
     step = max(_DRAWN >> level, 1)
     around = np.asarray(filled.any(1))
     starts = [k for k in range(0, len(image), step) if np.any(around[k : k + step + 2])]
-    pixels = int(np.count_nonzero(filled)) * _RUN << 2 * level
+    pixels = int(np.count_nonzero(filled)) * RUN << 2 * level
 
     def work(k: int) -> None:
         _enlarge(out, image, level, filled, k, min(k + step, len(image)))
@@ -36,12 +43,40 @@ def add_enlarged(out: FloatArray, image: FloatArray, level: int) -> None:
     in_threads(work, starts, worth=pixels > _WORTH)
 
 
-def _filled(image: FloatArray) -> NDArray[np.bool_]:
+def find_filled(image: FloatArray) -> NDArray[np.bool_]:
     """Return which runs of 16 values of each row hold something, with an empty border."""
-    h, w = image.shape
-    out = np.zeros((h + 2, (w + _RUN - 1) // _RUN + 2), np.bool_)
+    out = nothing_filled(image.shape)
     in_bands(partial(_find_filled, image, out), image.shape)
     return out
+
+
+def nothing_filled(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return what `find_filled` returns for an image (h, w) of zeros."""
+    return np.zeros((shape[0] + 2, -(-shape[1] // RUN) + 2), np.bool_)
+
+
+@compiled
+def fill(
+    filled: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    width: int,
+) -> None:
+    """Mark the runs that patches of cells reach, in an image so wide."""
+    for t in range(rows.shape[0]):
+        top, left = rows[t] * 4 - 6, columns[t] * 4 - 6
+        for y in range(max(top, 0), min(top + 16, filled.shape[0] - 2)):
+            for run in range(max(left, 0) // RUN, (min(left + 16, width) - 1) // RUN + 1):
+                filled[y + 1, run + 1] = True
+
+
+@compiled
+def clear(image: FloatArray, filled: NDArray[np.bool_]) -> None:
+    """Write zeros to the runs that are filled."""
+    for y in range(image.shape[0]):
+        for run in range(filled.shape[1] - 2):
+            if filled[y + 1, run + 1]:
+                image[y, run * RUN : (run + 1) * RUN] = 0
 
 
 @compiled
@@ -50,7 +85,7 @@ def _find_filled(image: FloatArray, out: NDArray[np.bool_], first: int, stop: in
     for y in range(first, stop):
         for k in range(out.shape[1] - 2):
             some = False
-            for value in image[y, k * _RUN : min((k + 1) * _RUN, w)]:
+            for value in image[y, k * RUN : min((k + 1) * RUN, w)]:
                 some |= value != 0
             out[y + 1, k + 1] = some
 
@@ -94,7 +129,7 @@ def _enlarge(
             if run == begin:
                 run += 1
                 continue
-            left, right = begin * _RUN, min(run * _RUN, w)
+            left, right = begin * RUN, min(run * RUN, w)
             n = right - left
             row, source = values[: n + 2], image[i, left:right]
             row[0] = row[n + 1] = 0  # next to a run that holds nothing
@@ -162,11 +197,19 @@ def _reduce(
                 top = i * size - half
                 sums[: 4 * (end - begin) * size + size] = 0
                 part = sums[low - origin : high - origin]
-                for k in range(max(-top, 0), min(height - top, 2 * size)):
-                    pixels = image[top + k, low:high]
-                    weight = tent[k]
+                k, stop_k = max(-top, 0), min(height - top, 2 * size)
+                while k + 4 <= stop_k:
+                    one, two = image[top + k, low:high], image[top + k + 1, low:high]
+                    three, four = image[top + k + 2, low:high], image[top + k + 3, low:high]
                     for x in range(high - low):
-                        part[x] += pixels[x] * weight
+                        pair = one[x] * tent[k] + two[x] * tent[k + 1]
+                        part[x] += pair + (three[x] * tent[k + 2] + four[x] * tent[k + 3])
+                    k += 4
+                while k < stop_k:
+                    one = image[top + k, low:high]
+                    for x in range(high - low):
+                        part[x] += one[x] * tent[k]
+                    k += 1
                 if level == 1:
                     to = out[i, 4 * begin : 4 * end]
                     for j in range(to.shape[0]):
