@@ -28,13 +28,20 @@ class SkyStatistics(NamedTuple):
     sigma: float
 
 
-def clipped_statistics(values: FloatArray) -> SkyStatistics:
+def clipped_statistics(
+    values: FloatArray, grouped: tuple[FloatArray, NDArray[np.intp]] | None = None
+) -> SkyStatistics:
     """Return level and sigma of finite `values`, clipped until they settle.
 
     Median and MAD where they mean something, mean and std where one value makes up too much.
+    Distinct values and their counts may be given where they are known.
     """
     unit = _unit(values)
-    distinct, counts = np.unique(values / unit, return_counts=True)
+    if grouped is None or not (np.diff(grouped[0] / unit) > 0).all():
+        grouped = np.unique(values / unit, return_counts=True)
+    else:
+        grouped = grouped[0] / unit, grouped[1]
+    distinct, counts = grouped
     if distinct.size == 1:
         return SkyStatistics(float(distinct[0]) * unit, 0.0)
     level, sigma = 0.0, 0.0

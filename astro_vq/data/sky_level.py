@@ -284,8 +284,8 @@ def _statistics_of_blocks(blocks: list[FloatArray]) -> SkyStatistics:
     if counts.max() > _PADDING_FRACTION * values.size and not _holds_counts(distinct, counts):
         kept = np.concatenate([_without_padding(block, mode) for block in blocks])
         if kept.size >= max(64, 0.01 * values.size) and kept.min() < kept.max():
-            values = kept
-    return clipped_statistics(values)
+            return clipped_statistics(kept)
+    return clipped_statistics(values, (distinct, counts))
 
 
 def _holds_counts(distinct: FloatArray, counts: NDArray[np.intp]) -> bool:

@@ -1,11 +1,13 @@
 """What the encoder of sparse tokens works with at a level: codes, overlaps, what apertures see."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import (
     LEVELS,
     PATCH,
@@ -215,9 +217,11 @@ class BookMaker:
         if self._learnt is None:
             first = representatives(self._codes)
             self._views = [view_of_aperture(self.basis, n) for n in range(MEASURED)]
-            self._learnt = [self._learn(first, n) for n in range(LEVELS)]
+            self._learnt = in_threads(partial(self._learn, first), range(LEVELS))
         if self._last is None or self._last[0] != star:
-            self._last = star, [self._add(book, n, star) for n, book in enumerate(self._learnt)]
+            learnt = self._learnt
+            books = in_threads(lambda n: self._add(learnt[n], n, star), range(LEVELS))
+            self._last = star, books
         return self._last[1]
 
     def _learn(self, first: FloatArray, level: int) -> Book:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astro_vq.entropy.compiled import compiled, compiled_in_any_order
-from astro_vq.entropy.threads import in_bands
+from astro_vq.entropy.threads import in_bands, in_threads
 from astro_vq.models.sparse_atoms import LEVELS, STAR_CODES, STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_books import MEASURED, Book, BookMaker, latent_noise
 from astro_vq.models.sparse_gains import GAINS, gain_values, signed_values
@@ -112,7 +112,7 @@ class Pursuit:
         tolerance: float = TOLERANCE,
     ) -> None:
         basis = maker.basis
-        measured = [latent_noise(basis, n, covariance) for n in range(MEASURED)]
+        measured = in_threads(lambda n: latent_noise(basis, n, covariance), range(MEASURED))
         noises = [measured[min(n, MEASURED - 1)] for n in range(LEVELS)]
         books = maker.books(star)
         criteria = [

@@ -167,6 +167,18 @@ def _first_scores(
 
 
 @compiled
+def _stands_out(score: FloatArray, i: int, j: int) -> bool:
+    """Tell whether a score is the largest of the 5 x 5 around, the first of equal ones."""
+    h, w = score.shape
+    own = score[i, j]
+    for a in range(max(i - 2, 0), min(i + 3, h)):
+        for b in range(max(j - 2, 0), min(j + 3, w)):
+            if score[a, b] > own or (score[a, b] == own and (a < i or (a == i and b < j))):
+                return False
+    return True
+
+
+@compiled
 def _pursue_rows(
     z: FloatArray,
     overlaps: FloatArray,
@@ -251,12 +263,7 @@ def _pursue_rows(
             v = score[i, j]
             if v <= least:
                 continue
-            top = True
-            for a in range(max(i - 2, 0), min(i + 3, h)):
-                for b in range(max(j - 2, 0), min(j + 3, w)):
-                    if score[a, b] > v or (score[a, b] == v and a * w + b < queue[t]):
-                        top = False
-            if top:
+            if _stands_out(score, i, j):
                 tops[standing] = queue[t]
                 standing += 1
             elif not waiting[i, j]:
