@@ -211,7 +211,7 @@ class Pursuit:
             book.sizes,
             level.codes,
             level.first,
-            level.criterion._replace(first_weights=level.first_weights),
+            level.packed,
             threshold,
             self._tolerance,
             level.looked,

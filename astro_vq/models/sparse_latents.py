@@ -34,6 +34,7 @@ from astro_vq.models.sparse_scales import (
     place,
     reduce_into,
 )
+from astro_vq.models.sparse_search import pack_cost
 
 IntArray = NDArray[np.int64]
 
@@ -47,8 +48,10 @@ class Level:
     ----------
     book, criterion : Book, Criterion
         Codes, and when they are worth their bits.
-    codes, first, first_weights : ndarray of float32
-        Those of the book and the criterion, packed for `astro_vq.models.sparse_products`.
+    codes, first : ndarray of float32
+        Those of the book, packed for `astro_vq.models.sparse_products`.
+    packed : Criterion
+        Packed, too.
     z : ndarray of float32, shape (h, w, D)
         Latents.
     strength : ndarray of float32, shape (h, w)
@@ -70,7 +73,11 @@ class Level:
     ) -> None:
         self.book, self.criterion = book, criterion
         self.codes, self.first = pack(book.codes.T), pack(book.first.T)
-        self.first_weights = pack_weights(criterion.first_weights)
+        self.packed = Criterion(
+            pack_weights(criterion.weights),
+            pack_weights(criterion.first_weights),
+            pack_cost(criterion.cost),
+        )
         self.z = np.zeros((*size, len(basis)), np.float32)
         self.strength = np.zeros(size, np.float32)
         self.looked = np.zeros(size, np.float32)
@@ -81,7 +88,7 @@ class Level:
         self.steepest = float((norms * criterion.first_weights).max())
         scores = self.strength.reshape(-1), self.looked.reshape(-1)
         self._latents = self.z.reshape(-1, len(basis))
-        self._looks = self.first, self.first_weights, *scores
+        self._looks = self.first, self.packed.first_weights, *scores
 
     def look(self, cells: IntArray) -> None:
         """Look at cells, numbered row by row."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_vq.entropy.compiled import compiled, compiled_in_any_order
+from astro_vq.entropy.compiled import compiled
 from astro_vq.models.sparse_atoms import FloatArray
 from astro_vq.models.sparse_products import ROWS, WIDE, find_largest, multiply
 from astro_vq.models.sparse_scales import locate
@@ -34,38 +34,6 @@ class Criterion(NamedTuple):
     weights: FloatArray
     first_weights: FloatArray
     cost: FloatArray
-
-
-@compiled_in_any_order
-def largest(values: FloatArray, number: int) -> float:
-    """Return the largest of a few values, which are overwritten: halved until one is left."""
-    while number > 1:
-        half = (number + 1) // 2
-        for k in range(number - half):
-            values[k] = values[k] if values[k] > values[k + half] else values[k + half]
-        number = half
-    return float(values[0])
-
-
-@compiled_in_any_order
-def choose(
-    products: FloatArray,
-    weights: FloatArray,
-    cost: FloatArray,
-    factor: float,
-    worth: FloatArray,
-    spare: FloatArray,
-) -> tuple[int, float]:
-    """Return the code most worth its bits given products with all, and what is to exceed 1."""
-    scale = np.float32(factor)
-    for k in range(cost.shape[0]):
-        v = products[k] * weights[k] * scale
-        worth[k] = spare[k] = v * v - cost[k]
-    best = np.float32(largest(spare, cost.shape[0]))
-    for k in range(cost.shape[0]):
-        if worth[k] >= best:
-            return k, float(best)
-    return 0, -1e30
 
 
 @compiled

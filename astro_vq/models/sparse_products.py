@@ -14,27 +14,33 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from astro_vq.entropy.compiled import compiled
 from astro_vq.models.sparse_atoms import FloatArray
 
 _IS_LARGE = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
-_LANES, _VECTORS = 16, 3 if _IS_LARGE else 1
+LANES, VECTORS = 16, 3 if _IS_LARGE else 1
+"""Values of a vector, and vectors of a row that are multiplied at once."""
 
 ROWS = 8 if _IS_LARGE else 6
 """Rows that are multiplied at once: their sums fill the registers."""
 
-WIDE = _LANES * _VECTORS
+WIDE = LANES * VECTORS
 """Columns of a matrix that are multiplied at once; there are a multiple of it in packed ones."""
 
 _FLOAT = ir.FloatType()
-_VECTOR = ir.VectorType(_FLOAT, _LANES)
-_SUM = ("contract",)  # multiply and add may be one instruction
+VECTOR = ir.VectorType(_FLOAT, LANES)
+SUM = ("contract",)
+"""Multiply and add may be one instruction."""
+
 _LARGEST = ("nnan", "nsz")
 
-_Ir = Any  # of numba and llvmlite, which have no types
-_Sums = list[list[_Ir]]
-_Builder = tuple[_Ir, Callable[..., _Ir]]
+IntArray = NDArray[np.int64]
+Ir = Any
+"""What belongs to numba or llvmlite, which have no types."""
+
+Builder = tuple[Ir, Callable[..., Ir]]
 
 
 def pack(columns: FloatArray) -> FloatArray:
@@ -46,16 +52,16 @@ def pack(columns: FloatArray) -> FloatArray:
     return np.ascontiguousarray(out.reshape(rows, strips, WIDE).transpose(1, 0, 2))
 
 
-def pack_weights(weights: FloatArray) -> FloatArray:
-    """Return weights (N,) of columns with zeros for those that `pack` adds."""
-    return np.pad(weights, (0, -len(weights) % WIDE))
+def pack_weights(weights: FloatArray, none: float = 0.0) -> FloatArray:
+    """Return weights (N,) of columns, with another for those that `pack` adds."""
+    return np.pad(weights, (0, -len(weights) % WIDE), constant_values=none)
 
 
-def _sums(context: _Ir, builder: _Ir, kinds: _Ir, values: _Ir) -> _Sums:
+def build_sums(context: Ir, builder: Ir, kinds: Ir, values: Ir) -> list[list[Ir]]:
     """Build the sums of ROWS rows times a strip of a packed matrix, as vectors."""
     source, starts, matrix = (
-        context.make_array(kind)(context, builder, value).data
-        for kind, value in zip((kinds[0], kinds[1], kinds[2]), values, strict=False)
+        data_of(context, builder, kind, value)
+        for kind, value in zip(kinds[:3], values[:3], strict=True)
     )
     strip, stride, run, runs = values[3:7]
     word = strip.type
@@ -64,10 +70,8 @@ def _sums(context: _Ir, builder: _Ir, kinds: _Ir, values: _Ir) -> _Sums:
     rows = [
         builder.gep(source, [builder.load(builder.gep(starts, [word(r)]))]) for r in range(ROWS)
     ]
-    zero = ir.Constant(_VECTOR, [0.0] * _LANES)
-    nothing = ir.Constant(_VECTOR, ir.Undefined)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
-    sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)] for _ in range(ROWS)]
+    zero = ir.Constant(VECTOR, [0.0] * LANES)
+    sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(VECTORS)] for _ in range(ROWS)]
     for row in sums:
         for place in row:
             builder.store(zero, place)
@@ -75,50 +79,64 @@ def _sums(context: _Ir, builder: _Ir, kinds: _Ir, values: _Ir) -> _Sums:
         at = builder.add(builder.mul(outer.index, stride), inner.index)
         k = builder.add(builder.mul(outer.index, run), inner.index)
         values = builder.gep(columns, [builder.mul(k, word(WIDE))])
-        parts = [_load(builder, values, v * _LANES) for v in range(_VECTORS)]
+        parts = [load(builder, values, v * LANES) for v in range(VECTORS)]
         for r in range(ROWS):
-            value = builder.load(builder.gep(rows[r], [at]))
-            value = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-            value = builder.shuffle_vector(value, nothing, everywhere)
+            value = spread(builder, builder.load(builder.gep(rows[r], [at])), VECTOR)
             for place, part in zip(sums[r], parts, strict=True):
-                product = builder.fmul(value, part, flags=_SUM)
-                builder.store(builder.fadd(builder.load(place), product, flags=_SUM), place)
+                product = builder.fmul(value, part, flags=SUM)
+                builder.store(builder.fadd(builder.load(place), product, flags=SUM), place)
     return [[builder.load(place) for place in row] for row in sums]
 
 
-def _at(builder: _Ir, start: _Ir, offset: int) -> _Ir:
+def data_of(context: Ir, builder: Ir, kind: Ir, value: Ir) -> Ir:
+    """Return where the values of an array begin."""
+    return context.make_array(kind)(context, builder, value).data
+
+
+def place_at(builder: Ir, start: Ir, offset: int, kind: Ir = VECTOR) -> Ir:
+    """Return the place of a vector some values after a place."""
     place = builder.gep(start, [ir.Constant(ir.IntType(64), offset)])
-    return builder.bitcast(place, _VECTOR.as_pointer())
+    return builder.bitcast(place, kind.as_pointer())
 
 
-def _load(builder: _Ir, start: _Ir, offset: int) -> _Ir:
-    return builder.load(_at(builder, start, offset), align=4)
+def load(builder: Ir, start: Ir, offset: int) -> Ir:
+    """Return the vector some values after a place."""
+    return builder.load(place_at(builder, start, offset), align=4)
+
+
+def spread(builder: Ir, value: Ir, kind: Ir) -> Ir:
+    """Return a vector of a value."""
+    nothing = ir.Constant(kind, ir.Undefined)
+    whole = ir.IntType(32)
+    first = builder.insert_element(nothing, value, ir.Constant(whole, 0))
+    zeros = ir.Constant(ir.VectorType(whole, LANES), [0] * LANES)
+    return builder.shuffle_vector(first, nothing, zeros)
 
 
 @intrinsic
 def _multiply(
-    typing: _Ir,
-    source: _Ir,
-    starts: _Ir,
-    matrix: _Ir,
-    strip: _Ir,
-    stride: _Ir,
-    run: _Ir,
-    runs: _Ir,
-    out: _Ir,
-    width: _Ir,
-) -> _Builder:
+    typing: Ir,
+    source: Ir,
+    starts: Ir,
+    matrix: Ir,
+    strip: Ir,
+    stride: Ir,
+    run: Ir,
+    runs: Ir,
+    out: Ir,
+    width: Ir,
+) -> Builder:
     """Write products of rows with a strip to an array (ROWS, width)."""
 
-    def build(context: _Ir, builder: _Ir, signature: _Ir, values: _Ir) -> _Ir:
-        sums = _sums(context, builder, signature.args, values)
-        to = context.make_array(out)(context, builder, values[7]).data
+    def build(context: Ir, builder: Ir, signature: Ir, values: Ir) -> Ir:
+        sums = build_sums(context, builder, signature.args, values)
+        to = data_of(context, builder, out, values[7])
         word = values[3].type
         first = builder.mul(values[3], word(WIDE))
         for r, row in enumerate(sums):
             start = builder.gep(to, [builder.add(first, builder.mul(values[8], word(r)))])
             for v, vector in enumerate(row):
-                builder.store(vector, _at(builder, start, v * _LANES), align=4)
+                builder.store(vector, place_at(builder, start, v * LANES), align=4)
         return context.get_dummy_value()
 
     numbers = [types.intp] * 4
@@ -127,31 +145,31 @@ def _multiply(
 
 @intrinsic
 def _find_largest(
-    typing: _Ir,
-    source: _Ir,
-    starts: _Ir,
-    matrix: _Ir,
-    strip: _Ir,
-    stride: _Ir,
-    run: _Ir,
-    runs: _Ir,
-    weights: _Ir,
-    even: _Ir,
-    weighted: _Ir,
-) -> _Builder:
+    typing: Ir,
+    source: Ir,
+    starts: Ir,
+    matrix: Ir,
+    strip: Ir,
+    stride: Ir,
+    run: Ir,
+    runs: Ir,
+    weights: Ir,
+    even: Ir,
+    weighted: Ir,
+) -> Builder:
     """Raise values (ROWS,) to the largest sizes of products with a strip, even and weighted."""
 
-    def build(context: _Ir, builder: _Ir, signature: _Ir, values: _Ir) -> _Ir:
-        sums = _sums(context, builder, signature.args, values)
+    def build(context: Ir, builder: Ir, signature: Ir, values: Ir) -> Ir:
+        sums = build_sums(context, builder, signature.args, values)
         word = values[3].type
         kinds = zip((weights, even, weighted), values[7:], strict=True)
-        places = [context.make_array(kind)(context, builder, value).data for kind, value in kinds]
+        places = [data_of(context, builder, *pair) for pair in kinds]
         first = builder.gep(places[0], [builder.mul(values[3], word(WIDE))])
-        factors = [_load(builder, first, v * _LANES) for v in range(_VECTORS)]
-        size = _function(builder, "llvm.fabs.v16f32", _VECTOR)
+        factors = [load(builder, first, v * LANES) for v in range(VECTORS)]
+        size = _function(builder, "llvm.fabs.v16f32", VECTOR)
         largest = _function(builder, "llvm.vector.reduce.fmax.v16f32", _FLOAT)
 
-        def larger(one: _Ir, other: _Ir) -> _Ir:
+        def larger(one: Ir, other: Ir) -> Ir:
             is_larger = builder.fcmp_ordered(">", one, other, flags=_LARGEST)
             return builder.select(is_larger, one, other, flags=_LARGEST)
 
@@ -171,15 +189,15 @@ def _find_largest(
     return types.void(source, starts, matrix, *numbers, weights, even, weighted), build
 
 
-def _function(builder: _Ir, name: str, result: _Ir) -> _Ir:
-    kind = ir.FunctionType(result, [_VECTOR])
+def _function(builder: Ir, name: str, result: Ir) -> Ir:
+    kind = ir.FunctionType(result, [VECTOR])
     return cgutils.get_or_insert_function(builder.module, kind, name)
 
 
 @compiled
 def multiply(
     source: FloatArray,
-    starts: np.ndarray,
+    starts: IntArray,
     stride: int,
     run: int,
     matrix: FloatArray,
@@ -217,7 +235,7 @@ def multiply(
 @compiled
 def find_largest(
     source: FloatArray,
-    starts: np.ndarray,
+    starts: IntArray,
     matrix: FloatArray,
     weights: FloatArray,
     even: FloatArray,

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import FloatArray
-from astro_vq.models.sparse_looks import Criterion, choose, look_again
-from astro_vq.models.sparse_products import ROWS, WIDE, multiply
+from astro_vq.models.sparse_looks import Criterion, look_again
+from astro_vq.models.sparse_products import LANES, ROWS
 from astro_vq.models.sparse_refit import BAND, nearest, subtract
+from astro_vq.models.sparse_search import NEVER, search
 
 IntArray = NDArray[np.int64]
 
@@ -65,7 +66,7 @@ def pursue(
         `astro_vq.models.sparse_products` has it: a full search follows where one of them sees
         something.
     criterion : Criterion
-        When codes are worth their bits; weights of the first ones are packed, too.
+        When codes are worth their bits; packed, too.
     threshold : float
         In sigma.
     tolerance : float
@@ -219,13 +220,14 @@ def _pursue_rows(
     room = (end - begin + 6) * w
     queue, again = np.empty(room, np.int64), np.empty(room, np.int64)
     follow, tops = np.empty(room, np.int64), np.empty(room, np.int64)
-    products = np.empty((ROWS, codes.shape[0] * WIDE), np.float32)
-    starts = np.empty(ROWS, np.int64)
+    starts, factors = np.empty(ROWS, np.int64), np.empty(ROWS, np.float32)
+    worths, gains = np.empty((2, ROWS, LANES), np.float32)
+    chosen = np.empty((ROWS, LANES), np.int32)
     latents = z.reshape(-1)
-    worths, spare = np.empty(cost.shape[0], np.float32), np.empty(cost.shape[0], np.float32)
     dearest = 0.0
     for k in range(cost.shape[0]):
-        dearest = max(dearest, float(cost[k]))
+        if cost[k] < NEVER:
+            dearest = max(dearest, float(cost[k]))
     queued, altered = 0, 0
     for i in range(begin, end):
         for j in range(w):
@@ -278,15 +280,16 @@ def _pursue_rows(
         order = np.argsort(key)
         for start in range(0, standing, ROWS):
             for k in range(ROWS):
-                starts[k] = tops[order[min(start + k, standing - 1)]] * dim
-            multiply(latents, starts, 0, dim, codes, products)
+                cell = tops[order[min(start + k, standing - 1)]]
+                starts[k] = cell * dim
+                factors[k] = 1 / (threshold * math.sqrt(1 + (share * cells_near[cell]) ** 2))
+            search(latents, starts, codes, weights, cost, factors, worths, gains, chosen)
             for k in range(min(ROWS, standing - start)):
                 i, j = tops[order[start + k]] // w, tops[order[start + k]] % w
                 if changed[i, j]:
                     continue  # looked at again in the next pass
-                factor = 1 / (threshold * math.sqrt(1 + (share * near[i, j]) ** 2))
-                code, worth = choose(products[k], weights, cost, factor, worths, spare)
-                gain = float(products[k, code])
+                factor, code = float(factors[k]), int(chosen[k, 0])
+                worth, gain = float(worths[k, 0]), float(gains[k, 0])
                 index = nearest(abs(gain), values)
                 if worth <= 1:
                     # at a lower threshold the worth of every code grows by its ratio squared

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from astro_vq.models.sparse_products import (
+    LANES,
     ROWS,
     WIDE,
     find_largest,
@@ -12,6 +13,7 @@ from astro_vq.models.sparse_products import (
     pack_weights,
 )
 from astro_vq.models.sparse_scales import project
+from astro_vq.models.sparse_search import pack_cost, search
 
 
 @pytest.mark.parametrize(("length", "number"), [(40, 91), (12, 5), (1, 48), (7, 97)])
@@ -54,3 +56,25 @@ def test_patches_at_the_border_see_zeros_beyond():
         for i in range(5)
     ]
     np.testing.assert_allclose(project(image, basis, 0), true, rtol=1e-4, atol=1e-4)
+
+
+def test_the_code_found_is_the_first_of_the_best():
+    rng = np.random.default_rng(3)
+    codes = rng.normal(size=(130, 9)).astype(np.float32)
+    codes[100], codes[7] = codes[120], codes[120]  # equal ones, in several strips
+    weights = rng.uniform(0.5, 2, 130).astype(np.float32)
+    cost = rng.uniform(-1, 1, 130).astype(np.float32)
+    weights[[7, 100, 120]], cost[[7, 100, 120]] = 5.0, -0.5
+    latents = rng.normal(size=(ROWS, 9)).astype(np.float32)
+    latents[1], latents[2] = 9 * codes[120], 0
+    factors = rng.uniform(0.1, 1, ROWS).astype(np.float32)
+    worth, gains = np.empty((2, ROWS, LANES), np.float32)
+    found = np.empty((ROWS, LANES), np.int32)
+    packed = pack(codes.T), pack_weights(weights), pack_cost(cost)
+    search(latents.ravel(), np.arange(ROWS) * 9, *packed, factors, worth, gains, found)
+    true = np.square(latents @ codes.T * weights * factors[:, None]) - cost
+    best = true.argmax(1)
+    assert best[1] == 7
+    np.testing.assert_array_equal(found[:, 0], best)
+    np.testing.assert_allclose(worth[:, 0], true.max(1), rtol=1e-5)
+    np.testing.assert_allclose(gains[:, 0], (latents @ codes.T)[np.arange(ROWS), best], rtol=1e-5)
