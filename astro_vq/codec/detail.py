@@ -112,11 +112,18 @@ class DetailDrawer:
         Gives the stream of the tile with a number.
     step : float
         Of coefficients.
+    known : sequence of ndarray of float32
+        What the stream of each tile decodes to, or nothing.
     """
 
     def __init__(
-        self, tiles: Sequence[TileGeometry], stream: Callable[[int], bytes], step: float
+        self,
+        tiles: Sequence[TileGeometry],
+        stream: Callable[[int], bytes],
+        step: float,
+        known: Sequence[FloatArray] = (),
     ) -> None:
+        self._known = known
         self._tiles = tiles
         self._stream = stream
         self._step = step
@@ -151,7 +158,7 @@ class DetailDrawer:
             some = here[start : start + _KEPT]
             with self._lock:
                 wanted = [number for number in some if number not in self._kept]
-                coded = [(self._stream(number), self._tiles[number]) for number in wanted]
+                coded = [(number, self._stream(number)) for number in wanted]
                 values = in_threads(self._decode, coded)
                 self._kept.update(zip(wanted, values, strict=True))
                 found = [(self._tiles[number], self._kept[number]) for number in some]
@@ -160,9 +167,14 @@ class DetailDrawer:
                     del self._kept[number]
             yield from found
 
-    def _decode(self, coded: tuple[bytes, TileGeometry]) -> FloatArray | None:
-        stream, tile = coded
-        return decode_detail(stream, (tile.ny, tile.nx), self._step) if stream else None
+    def _decode(self, coded: tuple[int, bytes]) -> FloatArray | None:
+        number, stream = coded
+        if not stream:
+            return None
+        if self._known:
+            return self._known[number]
+        tile = self._tiles[number]
+        return decode_detail(stream, (tile.ny, tile.nx), self._step)
 
 
 def count_bits(

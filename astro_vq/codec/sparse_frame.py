@@ -47,11 +47,14 @@ class Frame(NamedTuple):
         Of the detail, in sigma; 0 for none.
     details : list of bytes
         Stream of each tile.
+    values : sequence of ndarray of float32
+        What each stream decodes to, where that is known; empty where it is not.
     """
 
     tokens: Tokens
     step: float
     details: list[bytes]
+    values: Sequence[FloatArray] = ()
 
 
 class FrameEncoder:
@@ -167,6 +170,7 @@ class FrameEncoder:
         if pursuit is not None:
             images = zip(self._tiles, values, strict=True)
             pursuit.take_out((tile.y0, tile.x0, image) for tile, image in images)
+            frame = frame._replace(values=values)
         else:
             left = self._less_detail(left, DetailDrawer(self._tiles, details.__getitem__, step))
         if not changed.active.any():

@@ -144,7 +144,9 @@ class SparseLayerMaker(TokenLayerMaker):
 
     def _encode_planes(self, threshold: float, alone: bool) -> list[Frame]:
         planes = range(self._grid.planes)
-        return [self._plane(k).encode(threshold, detail=alone) for k in planes]
+        frames = (self._plane(k).encode(threshold, detail=alone) for k in planes)
+        # what details decode to is kept for one plane only: it is as large as the plane
+        return [frame if len(planes) == 1 else frame._replace(values=()) for frame in frames]
 
     def _encode_within(self, budget: float, alone: bool) -> list[Frame]:
         """Return frames of about as many bytes as a budget allows, rather fewer."""
@@ -262,7 +264,8 @@ class SparseLayerMaker(TokenLayerMaker):
         out += scaling.sky
         if any(frame.details):
             if plane not in self._drawers:
-                drawer = DetailDrawer(self._tiles(plane), frame.details.__getitem__, frame.step)
+                read = frame.details.__getitem__
+                drawer = DetailDrawer(self._tiles(plane), read, frame.step, frame.values)
                 self._drawers = {plane: drawer}
             self._drawers[plane].add(out, ys, xs, scaling.sigma)
         return out
