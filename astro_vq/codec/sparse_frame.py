@@ -5,7 +5,7 @@
    leave (galaxies that fill the frame, nebulae), tokens are dropped.
 3. What is left is the detail, tile by tile; its step is large where the threshold is.
 4. Tokens are taken again of what is left now, where the detail changed anything.
-5. One token for each source whose aperture flux is off sets it right.
+5. One token for each peak of the pixels whose aperture flux is off sets it right.
 """
 
 import threading
@@ -28,9 +28,6 @@ from astro_vq.types import TileGeometry
 _LOWEST = 3.0  # threshold of tokens: below, noise is cheaper as detail
 _TOLERANCE = 0.003  # of bright sources, of which detail keeps the rest
 _TOKEN_BITS = 16.0
-_MOST_DETAIL = 5.0  # bits per pixel that detail may take, times the square of the threshold
-_SOME_DETAIL = 0.04  # bits per pixel that it may take in any case
-_ENOUGH = 2.0  # threshold below which it may take any
 _VISIBLE = 1.5  # sigma, of what was drawn: bright enough for a share of it to stay
 _CHANGED = 2.0  # sigma, of the detail: what may leave something else to take
 _KEPT_PIXELS = 2**24  # of a frame that is read once
@@ -146,18 +143,17 @@ class FrameEncoder:
         quality = Quality(max(threshold, _LOWEST), _TOLERANCE)
         tokens, pursuit = self._take(self._linear, quality)
         left = self._left(pursuit) or self._less(self._linear, tokens.rows)
-        step = self._choose_step(left, threshold)
+        step = float(np.float32(max(2 * threshold, 0.4 * threshold**2)))
         changed = _Changes(self.size)
-        if step == _usual_step(threshold):
-            parts = in_threads(lambda tile: self._find_dear(tile, tokens, left, step), self._tiles)
-            dear = np.logical_or.reduce(parts)
-            if dear.any():
-                changed.mark_tokens(tokens.rows[dear])
-                if pursuit is not None:
-                    pursuit.give_back(tokens.rows[dear])
-                tokens = Tokens(tokens.rows[~dear], tokens.limits[~dear])
-                if pursuit is None:
-                    left = self._less(self._linear, tokens.rows)
+        parts = in_threads(lambda tile: self._find_dear(tile, tokens, left, step), self._tiles)
+        dear = np.logical_or.reduce(parts)
+        if dear.any():
+            changed.mark_tokens(tokens.rows[dear])
+            if pursuit is not None:
+                pursuit.give_back(tokens.rows[dear])
+            tokens = Tokens(tokens.rows[~dear], tokens.limits[~dear])
+            if pursuit is None:
+                left = self._less(self._linear, tokens.rows)
 
         def encode(tile: TileGeometry) -> tuple[bytes, FloatArray | None]:
             rest = left(*tile.slices)
@@ -251,21 +247,6 @@ class FrameEncoder:
         dear[inside] = (alone < beside)[blocks]
         return dear
 
-    def _choose_step(self, left: ReadLinear, threshold: float) -> float:
-        """Return the step: larger where the middle of the frame would take too much detail."""
-        step = _usual_step(threshold)
-        if threshold <= _ENOUGH:
-            return step
-        tile = self._tiles[len(self._tiles) // 2]
-        shape = tile.ny, tile.nx
-        most = max(_MOST_DETAIL / threshold**2, _SOME_DETAIL) * shape[0] * shape[1]
-        choices = [forward(read(*tile.slices)) for read in (self._linear, left)]
-        while True:
-            bits = [count_bits(bands, shape, step) for bands in choices]
-            if np.minimum(*bits).sum() <= most:
-                return step
-            step = float(np.float32(1.5 * step))
-
 
 def _one_at_a_time(read: ReadLinear) -> ReadLinear:
     """Return what reads pixels for one thread at a time: they share a file and its position."""
@@ -276,10 +257,6 @@ def _one_at_a_time(read: ReadLinear) -> ReadLinear:
             return read(ys, xs)
 
     return locked
-
-
-def _usual_step(threshold: float) -> float:
-    return float(np.float32(max(2 * threshold, 0.4 * threshold**2)))
 
 
 class _Changes:

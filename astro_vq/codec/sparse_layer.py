@@ -32,7 +32,7 @@ USUAL_THRESHOLD, BESIDE_PIXELS = 5.0, 10.0
 
 _BESIDE_SHARE = 0.01  # of the bits of pixels that tokens beside them may take
 _FLOAT_BITS = 16.0  # of a pixel of floats without loss, about
-_HIGHEST, _LOWEST = 400.0, 0.2  # thresholds that are tried for a rate
+_HIGHEST, _LOWEST = 3000.0, 0.2  # thresholds that are tried for a rate
 _SAMPLE = 1024  # pixels on a side of what they are tried on
 _SLOPE = 1.6  # bits fall with this power of the threshold, about
 _TRIES, _CLOSE = 8, 0.95  # what is near enough below a rate

@@ -23,7 +23,7 @@ from astro_vq.errors import DataError, FormatError
 from astro_vq.models.sparse import SparseVQ
 from astro_vq.models.sparse_atoms import BETAS, LEVELS, STAR_CODES, StarShape
 from astro_vq.models.sparse_encoder import Pursuit, Quality, Tokens
-from astro_vq.models.sparse_polish import aperture_noise, polish
+from astro_vq.models.sparse_polish import polish
 from astro_vq.models.sparse_stars import bright_sources, shape_of
 
 _BLOCK = 1024  # tokens on a side
@@ -204,7 +204,6 @@ class SparseWindowedModel(WindowedModel):
         """
         stride = self._sparse.stride
         rows, columns = token_size(size, stride)
-        error = aperture_noise(noise)
         found = [np.zeros((0, 5), np.int64)]
         for ys in _spans(rows, _BLOCK):
             for xs in _spans(columns, _BLOCK):
@@ -221,7 +220,7 @@ class SparseWindowedModel(WindowedModel):
                     star,
                     pixels=_padded(pixels(*place), _UNIT * stride),
                     left=_padded(rest, _UNIT * stride),
-                    noise=error,
+                    covariance=noise,
                     threshold=threshold,
                 )
                 placed = tokens + np.array([0, wy.start, wx.start, 0, 0])

@@ -16,7 +16,7 @@ from astro_vq.models.sparse_atoms import LEVELS, PATCH, STAR_CODES, STRIDE, Floa
 from astro_vq.models.sparse_books import BookMaker
 from astro_vq.models.sparse_encoder import TOLERANCE, Pursuit, Quality, fill_map, with_room
 from astro_vq.models.sparse_gains import GAINS, signed_values
-from astro_vq.models.sparse_polish import aperture_noise, polish
+from astro_vq.models.sparse_polish import polish
 from astro_vq.models.sparse_scales import draw
 
 
@@ -139,8 +139,14 @@ class SparseVQ(Model):
         pursuit.run(quality.threshold, again=True)
         rows = pursuit.tokens().rows
         left = pursuit.left.copy()
-        noise, threshold = aperture_noise(covariance), quality.threshold
-        more = polish(self.maker, star, pixels=pixels, left=left, noise=noise, threshold=threshold)
+        more = polish(
+            self.maker,
+            star,
+            pixels=pixels,
+            left=left,
+            covariance=covariance,
+            threshold=quality.threshold,
+        )
         rows = np.concatenate([rows, more])
         height, width = (-(-n // STRIDE) for n in pixels.shape)
         maps = np.zeros((self.depth, height, width), np.int32)

@@ -1,4 +1,4 @@
-"""The peaks of what tokens draw: where sources are that apertures measure."""
+"""The peaks of pixels: where sources are that apertures measure."""
 
 import math
 
@@ -16,19 +16,17 @@ _RUN = 64  # pixels of a row that are looked at together
 _NEAR = 2  # pixels around a peak that are no higher
 
 
-def find_peaks(
-    pixels: FloatArray, left: FloatArray, star: StarShape, least: float
-) -> tuple[_Places, _Places]:
-    """Return the places of the sources that are drawn.
+def find_peaks(pixels: FloatArray, star: StarShape, least: float) -> tuple[_Places, _Places]:
+    """Return the places of sources.
 
     Parameters
     ----------
-    pixels, left : ndarray of float32, shape (H, W)
-        Their difference is what is drawn, in sigma; zero beyond.
+    pixels : ndarray of float32, shape (H, W)
+        In sigma, 0 where missing; zero beyond.
     star : StarShape
-        Of the frame: drawn light is smoothed by a Gaussian of its width first.
+        Of the frame: pixels are smoothed by a Gaussian of its width first.
     least : float
-        Significance in sigma, as a matched filter has it.
+        Significance in sigma, as a matched filter has it in white noise.
 
     Returns
     -------
@@ -46,7 +44,7 @@ def find_peaks(
     def work(first: int) -> _Places:
         stop = min(first + _BAND, len(pixels))
         smooth = np.zeros((stop - first + 2 * _NEAR, pixels.shape[1]), np.float32)
-        _smooth(pixels, left, kernel, smooth, first - _NEAR)
+        _smooth(pixels, kernel, smooth, first - _NEAR)
         found: _Places = _peaks_of(smooth, height, first == 0, stop == len(pixels))
         found[0] += first - _NEAR
         return found
@@ -56,21 +54,19 @@ def find_peaks(
 
 
 @compiled_in_any_order
-def _smooth(
-    pixels: FloatArray, left: FloatArray, kernel: FloatArray, out: FloatArray, first: int
-) -> None:
-    """Write some rows of what is drawn, smoothed, from one on; zero where all around is."""
-    h, w = pixels.shape
+def _smooth(image: FloatArray, kernel: FloatArray, out: FloatArray, first: int) -> None:
+    """Write some rows of a smoothed image, from one on; zero where all pixels around are."""
+    h, w = image.shape
     reach = kernel.shape[0] - 1
     parts = np.zeros((out.shape[0] + 2 * reach, w), np.float32)
     row = np.zeros(w + 2 * reach, np.float32)
     low, high = w, 0
     for y in range(max(first - reach, 0), min(first + out.shape[0] + reach, h)):
-        inside, one, other = row[reach : reach + w], pixels[y], left[y]
+        inside, values = row[reach : reach + w], image[y]
         most = np.float32(0)
         for x in range(w):
-            inside[x] = one[x] - other[x]
-            most = max(most, abs(inside[x]))
+            inside[x] = values[x]
+            most = max(most, abs(values[x]))
         if most == 0:
             continue
         begin, end = 0, w

@@ -1,8 +1,9 @@
 """Tokens that set fluxes right: one for each source whose aperture flux is off.
 
 Matching pursuit stops where nothing significant is left, but in a known place much less matters: a
-source is measured there. Sources are the peaks of what tokens draw; the flux that is left in an
-aperture around each is drawn as a star there.
+source is measured there. Sources are the peaks of the pixels; the flux that is left in an aperture
+around each is drawn as a star there. Peaks of what was drawn would miss sources that are hardly
+drawn, in crowded fields and beside bright stars: those whose flux is wrong most.
 """
 
 import math
@@ -10,6 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.threads import in_threads
@@ -34,11 +36,11 @@ RADIUS = 4.0
 """Of the aperture, pixels."""
 
 _PLACES = FAMILIES[0][1]  # along each side of a cell
-_LEAST, _SEEN = 4.0, 0.8  # significance of peaks that are sources: in sigma, in thresholds
-_OWN = 2.0  # light above what is around, of the noise of an aperture: other peaks are none
-_STAYS, _SHARE = 0.1, 3e-5
+_LEAST, _SEEN = 4.5, 0.5  # significance of peaks that are sources: in sigma, in thresholds
+_COARSE, _POWER = 2.5, 0.4  # or this times a power of the threshold, which is less from 15 on
+_OWN = 2.0  # light above what is around, of the noise of an aperture; other peaks are dim
+_STAYS, _SHARE = 0.2, 6e-5  # of that significance, as flux; of bright sources
 _AROUND = 17  # pixels on a side of what a source stands out from
-_TURNS = 2
 _PART = 256  # sources that a thread measures at once
 
 
@@ -58,13 +60,29 @@ def aperture_noise(covariance: NDArray[np.float64]) -> float:
     return math.sqrt(max(float((part * covariance).sum()), 1.0))
 
 
+def peak_noise(covariance: NDArray[np.float64], star: StarShape) -> float:
+    """Return how much noise a matched filter for a star sees, in that of white noise.
+
+    Parameters
+    ----------
+    covariance : ndarray of float64, shape (2 L + 1, 2 L + 1)
+        Autocovariance of the noise, in sigma squared.
+    star : StarShape
+        Of the frame.
+    """
+    lag = covariance.shape[0] // 2
+    square = (np.arange(-lag, lag + 1) / (star.fwhm / 2.3548)) ** 2
+    overlap = np.exp(-0.25 * (square[:, None] + square))  # of the filter with itself
+    return math.sqrt(max(float((overlap * covariance).sum()), 1.0))
+
+
 def polish(
     maker: BookMaker,
     star: StarShape,
     *,
     pixels: FloatArray,
     left: FloatArray,
-    noise: float,
+    covariance: NDArray[np.float64],
     threshold: float,
 ) -> IntArray:
     """Return tokens (T, 5) that leave little flux in the apertures around sources.
@@ -76,27 +94,31 @@ def polish(
     star : StarShape
         Of the frame; without one there are no tokens.
     pixels, left : ndarray of float32, shape (H, W)
-        Pixels, and what is left of them, in sigma. Sides are multiples of the coarsest cell;
-        `left` is changed.
-    noise : float
-        See `aperture_noise`.
+        Pixels, and what is left of them, in sigma, 0 where missing. Sides are multiples of the
+        coarsest cell; `left` is changed.
+    covariance : ndarray of float64, shape (2 L + 1, 2 L + 1)
+        Autocovariance of the noise, in sigma squared.
     threshold : float
-        In sigma, of sources. A tenth of it may stay of a flux, in units of its error; of a bright
-        source a share that grows with the square of the threshold, 0.075 % at five.
+        In sigma. Sources are peaks of half of it under a matched filter (above 15 that grows with
+        its power 0.4), and of at least 4.5. A fifth of that may stay of a flux, in units of its
+        error; of a bright source a share that grows with the square of the threshold, 0.075 % at
+        five; of a peak that does not stand out from light around (a halo, a nebula) all of it.
     """
     level = next((n for n in range(LEVELS) if star_patches(star, n).any()), None)
     if level is None:
         return np.zeros((0, 5), np.int64)
+    noise = aperture_noise(covariance)
     patches = maker.patches(level, star)[-STAR_CODES:]
     learnt = len(maker.learnt(level))
-    y, x = find_peaks(pixels, left, star, max(_LEAST, _SEEN * threshold))
+    seen = min(_SEEN * threshold, _COARSE * threshold**_POWER)
+    least = max(_LEAST, seen)
+    y, x = find_peaks(pixels, star, least * peak_noise(covariance, star))
     parts = [slice(k, k + _PART) for k in range(0, len(y), _PART)]
     compact = np.concatenate(
-        [np.zeros(0), *in_threads(lambda part: _light(pixels, left, y[part], x[part]), parts)]
+        [np.zeros(0), *in_threads(lambda part: _light(pixels, y[part], x[part]), parts)]
     )
-    sources = compact > _OWN * noise
-    y, x, compact = y[sources], x[sources], compact[sources]
-    limit = np.hypot(_STAYS * threshold * noise, _SHARE * threshold**2 * compact)
+    limit = np.hypot(_STAYS * seen * noise, _SHARE * threshold * seen * compact)
+    limit[compact <= _OWN * noise] = max(_LEAST, threshold) * noise
     cell = STRIDE << level
     rows, columns = np.floor(y / cell).astype(int), np.floor(x / cell).astype(int)
     places = [
@@ -108,13 +130,13 @@ def polish(
     values = gain_values()
     halfway = (values[1:] + values[:-1]) / 2
     kept: list[IntArray] = []
-    for _ in range(_TURNS):
+    for these in _turns(y, x, compact):
         flux = _sums(left, y, x)
         wanted = flux / share
         size = np.searchsorted(halfway, np.abs(wanted))
-        take = (np.abs(flux) > limit) & (size > 0)
+        take = these & (np.abs(flux) > limit) & (size > 0)
         if not take.any():
-            break
+            continue
         gains = (np.sign(wanted) * size).astype(np.int64)[take]
         draw(
             left,
@@ -129,6 +151,21 @@ def polish(
         place = rows[take] << level, columns[take] << level
         kept.append(np.column_stack([ones, *place, learnt + codes[take], gains]))
     return np.concatenate(kept) if kept else np.zeros((0, 5), np.int64)
+
+
+def _turns(
+    y: NDArray[np.float64], x: NDArray[np.float64], light: NDArray[np.float64]
+) -> list[NDArray[np.bool_]]:
+    """Return which sources take turns: those whose neighbours are fainter, the others, all.
+
+    Light in two apertures is drawn once so.
+    """
+    places = np.column_stack([y, x])
+    pairs = KDTree(places).query_pairs(2 * RADIUS, output_type="ndarray")
+    first, second = pairs.T
+    later = np.zeros(len(y), np.bool_)
+    later[np.where(light[first] < light[second], first, second)] = True
+    return [~later, later, np.ones_like(later)]
 
 
 @compiled
@@ -149,10 +186,10 @@ def _sums(image: FloatArray, y: NDArray[np.float64], x: NDArray[np.float64]) -> 
 
 @compiled
 def _light(
-    pixels: FloatArray, left: FloatArray, y: NDArray[np.float64], x: NDArray[np.float64]
+    image: FloatArray, y: NDArray[np.float64], x: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return what is drawn in apertures above the means of 17 x 17 pixels around each of theirs."""
-    h, w = pixels.shape
+    """Return what apertures have above the means of 17 x 17 pixels around each of theirs."""
+    h, w = image.shape
     out = np.zeros(y.shape[0], np.float64)
     side, half = _AROUND, _AROUND // 2
     own = np.zeros((11 + side, 11 + side), np.float64)  # weights of the aperture, in its middle
@@ -177,8 +214,7 @@ def _light(
             row = top + a
             if 0 <= row < h:
                 for b in range(max(-first, 0), min(w - first, 10 + side)):
-                    drawn = pixels[row, first + b] - left[row, first + b]
-                    total += drawn * (own[a, b] - tall[b] / side**2)
+                    total += image[row, first + b] * (own[a, b] - tall[b] / side**2)
             for b in range(10 + side):
                 tall[b] -= wide[a - side + 1 + half, b] if a >= side - 1 else 0.0
         out[k] = total

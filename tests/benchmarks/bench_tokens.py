@@ -31,7 +31,8 @@ import astro_vq
 from astro_vq.metrics.photometry import Catalogue, compare_sources, make_catalogue
 
 RATES = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-QUALITIES = (60.0, 30.0, 20.0, 14.0, 10.0, 7.0, 5.0, 4.0, 3.2, 2.5, 2.0, 1.5, 1.1)
+_COARSE = (800.0, 500.0, 300.0, 150.0, 100.0)
+QUALITIES = (*_COARSE, 60.0, 30.0, 20.0, 14.0, 10.0, 7.0, 5.0, 4.0, 3.2, 2.5, 2.0, 1.5, 1.1)
 LARGEST_BITS = 1.5
 KEYS = (
     "flux_abs50",
