@@ -84,8 +84,17 @@ def encode_detail(
     numbers = [np.empty(band.shape, np.int32) for band in bands]
     for band, limit, number in zip(bands, least, numbers, strict=True):
         _quantize(band, np.float32(step), np.float32(limit), number)
-    stream = encode_bands(numbers, first_contexts())
-    return stream, _restore(numbers, step) if stream else np.zeros(left.shape, np.float32)
+    if not any(number.any() for number in numbers):
+        return b"", np.zeros(left.shape, np.float32)
+    decoded: list[FloatArray] = []
+
+    def work(is_stream: bool) -> bytes:
+        if is_stream:
+            return encode_bands(numbers, first_contexts())
+        decoded.append(_restore(numbers, step))
+        return b""
+
+    return in_threads(work, (True, False))[0], decoded[0]
 
 
 def decode_detail(stream: bytes, shape: tuple[int, int], step: float) -> FloatArray:

@@ -238,9 +238,12 @@ class FrameEncoder:
         inside = (y >= 0) & (y < tile.ny) & (x >= 0) & (x < tile.nx)
         if not inside.any():
             return inside
-        pixels = self._linear(*tile.slices)
-        alone = count_bits(forward(pixels), pixels.shape, step)
-        beside = count_bits(forward(left(*tile.slices)), pixels.shape, step)
+        shape = tile.ny, tile.nx
+
+        def count(read: ReadLinear) -> NDArray[np.float64]:
+            return count_bits(forward(read(*tile.slices)), shape, step)
+
+        alone, beside = in_threads(count, (self._linear, left))
         blocks = y[inside] // COST_BLOCK, x[inside] // COST_BLOCK
         np.add.at(beside, blocks, _TOKEN_BITS)
         dear = np.zeros(len(inside), np.bool_)
