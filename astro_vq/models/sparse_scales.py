@@ -21,7 +21,8 @@ RUN = 16
 _BAND = 32  # rows of cells that a thread takes at once
 _DRAWN = 128  # rows of pixels, too
 _WORTH = 1 << 20  # pixels from which on threads are worth it
-_PART = 3072  # cells, too
+_PART, _FEWEST = 3072, 384  # cells, too, at most and at least
+_PARTS = 8  # of cells, between these bounds
 
 
 def add_enlarged(
@@ -311,8 +312,9 @@ def _project(
 
 
 def parts_of(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return cells in parts for threads."""
-    return [cells[k : k + _PART] for k in range(0, len(cells), _PART)]
+    """Return cells in parts for threads, several for each."""
+    part = min(max(-(-len(cells) // _PARTS), _FEWEST), _PART)
+    return [cells[k : k + part] for k in range(0, len(cells), part)]
 
 
 def project(image: FloatArray, basis: FloatArray, level: int) -> FloatArray:
