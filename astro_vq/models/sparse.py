@@ -14,10 +14,18 @@ from astro_vq.likelihoods import LIKELIHOODS, Likelihood
 from astro_vq.models.base import LossTerms, Model, PixelBatch, finish_terms, prepare
 from astro_vq.models.sparse_atoms import LEVELS, PATCH, STAR_CODES, STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_books import BookMaker
-from astro_vq.models.sparse_encoder import TOLERANCE, Pursuit, Quality, fill_map, with_room
+from astro_vq.models.sparse_encoder import (
+    TOLERANCE,
+    Pursuit,
+    Quality,
+    fill_map,
+    list_tokens,
+    with_room,
+)
 from astro_vq.models.sparse_gains import GAINS, signed_values
 from astro_vq.models.sparse_polish import polish
 from astro_vq.models.sparse_scales import draw
+from astro_vq.models.stack_frames import FramePursuit, draw_stack, encode_stack, number_at_place
 
 
 class SparseVQ(Model):
@@ -108,11 +116,13 @@ class SparseVQ(Model):
         star: StarShape,
         covariance: NDArray[np.float64],
         tolerance: float = TOLERANCE,
-    ) -> Pursuit:
-        """Return what takes the tokens of a plane; see `encode_frame`."""
-        return Pursuit(
-            pixels, self.maker, star, covariance, tokens=self.tokens, tolerance=tolerance
-        )
+    ) -> Pursuit | FramePursuit:
+        """Return what takes the tokens of a plane, where the model is; see `encode_frame`."""
+        given = pixels, self.maker, star, covariance
+        device = self.basis.device
+        if device.type == "cpu":
+            return Pursuit(*given, tokens=self.tokens, tolerance=tolerance)
+        return FramePursuit(*given, tokens=self.tokens, tolerance=tolerance, device=device)
 
     def encode_frame(
         self,
@@ -153,13 +163,44 @@ class SparseVQ(Model):
         fill_map(maps, rows[with_room(rows, self.tokens)], self.codes_per_level)
         return maps
 
+    def encode_stack(
+        self, pixels: Tensor, quality: Quality, star: StarShape, covariance: NDArray[np.float64]
+    ) -> Tensor:
+        """Return tokens of many frames at once, on the device of their pixels.
+
+        Parameters
+        ----------
+        pixels : Tensor of float32, shape (B, H, W)
+            Sky subtracted, in sigma (not network units); 0 where missing.
+        quality, star, covariance
+            See `encode_frame`; the same for all frames.
+
+        Returns
+        -------
+        Tensor of int64, shape (T, 6)
+            Frame, level, row and column of the position, code, and gain with its sign.
+        """
+        given = pixels, self.maker, star, covariance
+        return encode_stack(*given, tokens=self.tokens, quality=quality)
+
+    def stack_indices(self, rows: Tensor, size: tuple[int, int, int]) -> Tensor:
+        """Return indices (B, 2 K, h, w) int32 of tokens (T, 6) of frames (B, H, W)."""
+        frames, height, width = size
+        shape = frames, self.depth, -(-height // STRIDE), -(-width // STRIDE)
+        out = torch.zeros(shape, dtype=torch.int32, device=rows.device)
+        frame, level, y, x, code, gain = rows.T
+        number = 2 * number_at_place(rows)
+        out[frame, number, y, x] = (1 + level * self.codes_per_level + code).to(out)
+        out[frame, number + 1, y, x] = (GAINS + gain).to(out)
+        return out
+
+    def draw_stack(self, rows: Tensor, size: tuple[int, int, int], star: StarShape) -> Tensor:
+        """Return the mean (B, H, W), in sigma, of tokens (T, 6) on their device."""
+        return draw_stack(rows, self.maker, star, size)
+
     def decode_frame(self, indices: NDArray[np.integer], star: StarShape) -> FloatArray:
         """Return the mean (H, W), in sigma, of indices (2 K, h, w)."""
-        k, y, x = np.nonzero(indices[0::2])
-        index = indices[0::2][k, y, x].astype(np.int64) - 1
-        gain = indices[1::2][k, y, x].astype(np.int64) - GAINS
-        level, code = np.divmod(index, self.codes_per_level)
-        rows = np.column_stack([level, y, x, code, gain])
+        rows = list_tokens(indices, self.codes_per_level)
         height, width = indices.shape[-2:]
         return self.draw(rows, (height, width), star)
 
@@ -189,16 +230,31 @@ class SparseVQ(Model):
         Noise is taken to be white and quality the usual one.
         """
         self._check_pixels(pixels)
-        frames = [
-            self.encode_frame(np.sinh(numpy_of(image[0])), Quality(), StarShape(), np.ones((1, 1)))
-            for image in pixels
-        ]
-        return torch.from_numpy(np.stack(frames)).long().to(pixels.device)
+        given = Quality(), StarShape(), np.ones((1, 1))
+        if pixels.device.type != "cpu":
+            sigmas = torch.sinh(pixels[:, 0])
+            rows = self.encode_stack(sigmas, *given)
+            return self.stack_indices(rows, (len(sigmas), *pixels.shape[2:])).long()
+        frames = [self.encode_frame(np.sinh(numpy_of(image[0])), *given) for image in pixels]
+        return torch.from_numpy(np.stack(frames)).long()
 
     def decode_indices(self, indices: Tensor) -> Tensor:
         """Return the mean image (B, 1, H, W), network units, of indices (B, 2 K, h, w)."""
-        frames = [self.decode_frame(f.cpu().numpy(), StarShape()) for f in indices]
+        if indices.device.type != "cpu":
+            size = (len(indices), indices.shape[2] * STRIDE, indices.shape[3] * STRIDE)
+            means = self.draw_stack(self._rows_of(indices), size, StarShape())
+            return torch.asinh(means)[:, None].to(self.basis)
+        frames = [self.decode_frame(frame.numpy(), StarShape()) for frame in indices]
         return torch.asinh(torch.from_numpy(np.stack(frames)))[:, None].to(self.basis)
+
+    def _rows_of(self, indices: Tensor) -> Tensor:
+        """Return the tokens (T, 6) of indices (B, 2 K, h, w)."""
+        frame, number, y, x = indices[:, 0::2].nonzero().T
+        index = indices[frame, 2 * number, y, x].long() - 1
+        gain = indices[frame, 2 * number + 1, y, x].long() - GAINS
+        level = torch.div(index, self.codes_per_level, rounding_mode="floor")
+        code = index - level * self.codes_per_level
+        return torch.stack([frame, level, y, x, code, gain], 1)
 
     def reconstruct(self, pixels: Tensor) -> Tensor:
         """Return the mean image (B, 1, H, W) of the tokens of pixels (B, 1, H, W)."""

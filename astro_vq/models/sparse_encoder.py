@@ -27,14 +27,14 @@ from astro_vq.models.sparse_refit import refit
 
 IntArray = NDArray[np.int64]
 
-_STAGES = (64.0, 16.0, 4.0, 2.0, 1.0)  # thresholds, in that which is asked for
-_AGAIN = (1.4, 1.0)  # where tokens were before
+STAGES = (64.0, 16.0, 4.0, 2.0, 1.0)  # thresholds, in that which is asked for
+AGAIN = (1.4, 1.0)  # where tokens were before
 _SWEEPS = 3
 TOLERANCE = 0.001
 _TOKEN_BITS = 18.0  # of a usual token; a code that is dearer must explain more
-_LOOK = 0.75
+LOOK = 0.75
 _MOST = 2**20
-_DRIFT = 0.5  # thresholds by which latents may be off before they are made again
+DRIFT = 0.5  # thresholds by which latents may be off before they are made again
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,8 @@ class Pursuit:
         tokens: int,
         tolerance: float = TOLERANCE,
     ) -> None:
-        basis = maker.basis
-        measured = in_threads(lambda n: latent_noise(basis, n, covariance), range(MEASURED))
-        noises = [measured[min(n, MEASURED - 1)] for n in range(LEVELS)]
         books = maker.books(star)
-        criteria = [
-            _criterion(book, noise, maker.number) for book, noise in zip(books, noises, strict=True)
-        ]
-        self._residual = Residual(pixels, basis, books, criteria)
+        self._residual = Residual(pixels, maker.basis, books, criteria_of(books, maker, covariance))
         self._found = [_Found.none() for _ in range(LEVELS)]
         sizes = [level.drift.shape for level in self._residual.levels]
         self._near = np.zeros(sizes[0], np.float32)
@@ -183,13 +177,13 @@ class Pursuit:
         again : bool
             What is bright was taken before.
         """
-        for factor in _AGAIN if again else _STAGES:
+        for factor in AGAIN if again else STAGES:
             self.stage(threshold * factor)
 
     def stage(self, threshold: float) -> None:
         """Take tokens of all levels, once, on what is left."""
         for n in range(LEVELS):
-            self._residual.refresh(n, _DRIFT * threshold, _LOOK * threshold)
+            self._residual.refresh(n, DRIFT * threshold, LOOK * threshold)
         allowed = _allowed([level.strength for level in self._residual.levels])
         for n in reversed(range(LEVELS)):
             self._run_level(n, threshold, allowed[n])
@@ -199,7 +193,7 @@ class Pursuit:
         self._forbid_beyond(n, allowed)
         if not allowed.any() and not len(found.rows):
             return
-        self._residual.refresh(n, _DRIFT * threshold, _LOOK * threshold)
+        self._residual.refresh(n, DRIFT * threshold, LOOK * threshold)
         level = self._residual.levels[n]
         step = 1 << n
         around = _coarsen(self._near, step) if n else self._near
@@ -221,7 +215,7 @@ class Pursuit:
             level.unscored,
             level.hopeless,
             gain_values(),
-            _LOOK,
+            LOOK,
             level.steepest,
             _MOST,
         )
@@ -317,6 +311,62 @@ def _fill_map(out: NDArray[np.integer], rows: IntArray, per_level: int, zero: in
     return True
 
 
+def list_tokens(maps: NDArray[np.integer], per_level: int) -> IntArray:
+    """Return the tokens (T, 5), see `Tokens.rows`, of indices (2 K, h, w).
+
+    The first of each position, row by row, then the second of each, as they are drawn.
+    """
+    return _list_tokens(maps, per_level, GAINS)  # type: ignore[no-any-return]
+
+
+@compiled
+def _list_tokens(maps: NDArray[np.integer], per_level: int, zero: int) -> IntArray:
+    depth, h, w = maps.shape
+    first, count = 0, 0
+    for y in range(h):
+        for x in range(w):
+            if maps[0, y, x] != 0:
+                first += 1
+                k = 0
+                while 2 * k < depth and maps[2 * k, y, x] != 0:
+                    count += 1
+                    k += 1
+    rows = np.empty((count, 5), np.int64)
+    t = 0
+    for y in range(h):
+        for x in range(w):
+            if maps[0, y, x] != 0:
+                rows[t, 1], rows[t, 2] = y, x
+                t += 1
+    begin, end = 0, first
+    for k in range(depth // 2):
+        for n in range(begin, end):
+            y, x = rows[n, 1], rows[n, 2]
+            index = maps[2 * k, y, x] - 1
+            rows[n, 0], rows[n, 3] = index // per_level, index % per_level
+            rows[n, 4] = maps[2 * k + 1, y, x] - zero
+            if 2 * k + 2 < depth and maps[2 * k + 2, y, x] != 0:
+                rows[t, 1], rows[t, 2] = y, x
+                t += 1
+        begin, end = end, t
+    return rows
+
+
+def most_at_a_place(rows: IntArray, size: tuple[int, int]) -> int:
+    """Return how many tokens (see `Tokens.rows`) the fullest of so many positions has."""
+    return int(_most_at_a_place(rows, *size))
+
+
+@compiled
+def _most_at_a_place(rows: IntArray, height: int, width: int) -> int:
+    filled = np.zeros((height, width), np.uint8)
+    most = 0
+    for t in range(rows.shape[0]):
+        filled[rows[t, 1], rows[t, 2]] += 1
+        most = max(most, int(filled[rows[t, 1], rows[t, 2]]))
+    return most
+
+
 def _allowed(strength: list[FloatArray]) -> list[NDArray[np.bool_]]:
     """Return the cells of each level that explain more than every finer cell around them."""
     allowed = [np.ones(strength[0].shape, np.bool_)]
@@ -372,6 +422,17 @@ def _spread(values: FloatArray, coarse: FloatArray, step: int, first: int, stop:
             least = coarse[i // step, j]
             for k in range(step):
                 values[i, j * step + k] = max(values[i, j * step + k], least)
+
+
+def criteria_of(
+    books: list[Book], maker: BookMaker, covariance: NDArray[np.float64]
+) -> list[Criterion]:
+    """Return when codes of all levels are worth their bits, given the noise of pixels."""
+    measured = in_threads(lambda n: latent_noise(maker.basis, n, covariance), range(MEASURED))
+    noises = [measured[min(n, MEASURED - 1)] for n in range(LEVELS)]
+    return [
+        _criterion(book, noise, maker.number) for book, noise in zip(books, noises, strict=True)
+    ]
 
 
 def _criterion(book: Book, noise: NDArray[np.float64], learnt: int) -> Criterion:

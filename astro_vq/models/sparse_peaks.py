@@ -16,6 +16,20 @@ _RUN = 64  # pixels of a row that are looked at together
 _NEAR = 2  # pixels around a peak that are no higher
 
 
+def height_of(star: StarShape, least: float) -> float:
+    """Return the height in a smoothed image of a significance, as a matched filter has it."""
+    return least / (2 * math.sqrt(math.pi) * star.fwhm / 2.3548)
+
+
+def kernel_of(star: StarShape) -> FloatArray:
+    """Return the half from its middle on of the Gaussian of a star's width; its number is odd."""
+    width = star.fwhm / 2.3548
+    reach = int(4 * width + 0.5)
+    reach += reach % 2  # two at a time
+    kernel = np.exp(-0.5 * (np.arange(reach + 1) / width) ** 2)
+    return np.asarray(kernel / (2 * kernel.sum() - kernel[0]), np.float32)
+
+
 def find_peaks(pixels: FloatArray, star: StarShape, least: float) -> tuple[_Places, _Places]:
     """Return the places of sources.
 
@@ -33,13 +47,7 @@ def find_peaks(pixels: FloatArray, star: StarShape, least: float) -> tuple[_Plac
     y, x : ndarray of float64, shape (N,)
         In pixels from the corner of the first; the vertex of a parabola along each axis.
     """
-    width = star.fwhm / 2.3548
-    # a matched filter has the noise 1 / (2 sqrt(pi) width) of a smoothed image
-    height = least / (2 * math.sqrt(math.pi) * width)
-    reach = int(4 * width + 0.5)
-    reach += reach % 2  # two at a time
-    kernel = np.exp(-0.5 * (np.arange(reach + 1) / width) ** 2)
-    kernel = (kernel / (2 * kernel.sum() - kernel[0])).astype(np.float32)
+    height, kernel = height_of(star, least), kernel_of(star)
 
     def work(first: int) -> _Places:
         stop = min(first + _BAND, len(pixels))

@@ -35,12 +35,12 @@ IntArray = NDArray[np.int64]
 RADIUS = 4.0
 """Of the aperture, pixels."""
 
-_PLACES = FAMILIES[0][1]  # along each side of a cell
-_LEAST, _SEEN = 4.5, 0.5  # significance of peaks that are sources: in sigma, in thresholds
+PLACES = FAMILIES[0][1]  # along each side of a cell
+LEAST, _SEEN = 4.5, 0.5  # significance of peaks that are sources: in sigma, in thresholds
 _COARSE, _POWER = 2.5, 0.4  # or this times a power of the threshold, which is less from 15 on
-_OWN = 2.0  # light above what is around, of the noise of an aperture; other peaks are dim
-_STAYS, _SHARE = 0.2, 6e-5  # of that significance, as flux; of bright sources
-_AROUND = 17  # pixels on a side of what a source stands out from
+OWN = 2.0  # light above what is around, of the noise of an aperture; other peaks are dim
+STAYS, SHARE = 0.2, 6e-5  # of that significance, as flux; of bright sources
+AROUND = 17  # pixels on a side of what a source stands out from
 _PART = 256  # sources that a thread measures at once
 
 
@@ -76,6 +76,16 @@ def peak_noise(covariance: NDArray[np.float64], star: StarShape) -> float:
     return math.sqrt(max(float((overlap * covariance).sum()), 1.0))
 
 
+def level_of(star: StarShape) -> int | None:
+    """Return the finest level that has codes of stars of a shape; None where none has."""
+    return next((n for n in range(LEVELS) if star_patches(star, n).any()), None)
+
+
+def seen_at(threshold: float) -> float:
+    """Return the significance of peaks that are sources, in sigma."""
+    return float(min(_SEEN * threshold, _COARSE * threshold**_POWER))
+
+
 def polish(
     maker: BookMaker,
     star: StarShape,
@@ -104,29 +114,29 @@ def polish(
         error; of a bright source a share that grows with the square of the threshold, 0.075 % at
         five; of a peak that does not stand out from light around (a halo, a nebula) all of it.
     """
-    level = next((n for n in range(LEVELS) if star_patches(star, n).any()), None)
+    level = level_of(star)
     if level is None:
         return np.zeros((0, 5), np.int64)
     noise = aperture_noise(covariance)
     patches = maker.patches(level, star)[-STAR_CODES:]
     learnt = len(maker.learnt(level))
-    seen = min(_SEEN * threshold, _COARSE * threshold**_POWER)
-    least = max(_LEAST, seen)
+    seen = seen_at(threshold)
+    least = max(LEAST, seen)
     y, x = find_peaks(pixels, star, least * peak_noise(covariance, star))
     parts = [slice(k, k + _PART) for k in range(0, len(y), _PART)]
     compact = np.concatenate(
         [np.zeros(0), *in_threads(lambda part: _light(pixels, y[part], x[part]), parts)]
     )
-    limit = np.hypot(_STAYS * seen * noise, _SHARE * threshold * seen * compact)
-    limit[compact <= _OWN * noise] = max(_LEAST, threshold) * noise
+    limit = np.hypot(STAYS * seen * noise, SHARE * threshold * seen * compact)
+    limit[compact <= OWN * noise] = max(LEAST, threshold) * noise
     cell = STRIDE << level
     rows, columns = np.floor(y / cell).astype(int), np.floor(x / cell).astype(int)
     places = [
-        np.clip(((v / cell - n) * _PLACES).astype(int), 0, _PLACES - 1)
+        np.clip(((v / cell - n) * PLACES).astype(int), 0, PLACES - 1)
         for v, n in ((y, rows), (x, columns))
     ]
-    codes = places[0] * _PLACES + places[1]
-    share = _shares(patches, level)[codes]
+    codes = places[0] * PLACES + places[1]
+    share = shares(patches, level)[codes]
     values = gain_values()
     halfway = (values[1:] + values[:-1]) / 2
     kept: list[IntArray] = []
@@ -191,7 +201,7 @@ def _light(
     """Return what apertures have above the means of 17 x 17 pixels around each of theirs."""
     h, w = image.shape
     out = np.zeros(y.shape[0], np.float64)
-    side, half = _AROUND, _AROUND // 2
+    side, half = AROUND, AROUND // 2
     own = np.zeros((11 + side, 11 + side), np.float64)  # weights of the aperture, in its middle
     wide = np.zeros((11 + side, 11 + side), np.float64)  # their sums over runs of 17 columns
     tall = np.zeros(11 + side, np.float64)
@@ -228,15 +238,15 @@ def _disc() -> FloatArray:
     return np.asarray(np.clip(RADIUS + 0.5 - away, 0, 1), np.float32)
 
 
-def _shares(patches: FloatArray, level: int) -> NDArray[np.float64]:
+def shares(patches: FloatArray, level: int) -> NDArray[np.float64]:
     """Return the flux that a code of one gain has within an aperture around its place."""
     out = np.ones(STAR_CODES)
     side = PATCH << level
-    for code in range(_PLACES**2):
+    for code in range(PLACES**2):
         image = np.zeros((3 * side, 3 * side), np.float32)
         cell = np.array([side // (STRIDE << level)])
         draw(image, cell, cell, np.array([code]), np.ones(1, np.float32), patches, level)
-        place = (np.array(divmod(code, _PLACES)) + 0.5) / _PLACES * (STRIDE << level)
+        place = (np.array(divmod(code, PLACES)) + 0.5) / PLACES * (STRIDE << level)
         y, x = side + place[:, None]
         out[code] = float(_sums(image, y, x)[0])
     return out

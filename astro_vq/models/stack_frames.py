@@ -1,0 +1,197 @@
+"""Tokens of frames on a device, as arrays: one frame step by step, or many of one size at once."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from astro_vq.models.sparse_atoms import LEVELS, STRIDE, FloatArray, StarShape
+from astro_vq.models.sparse_books import BookMaker
+from astro_vq.models.sparse_encoder import Quality, Tokens
+from astro_vq.models.sparse_gains import signed_values
+from astro_vq.models.stack_encoder import StackPursuit
+from astro_vq.models.stack_polish import polish_stack
+from astro_vq.models.stack_scales import draw
+
+IntArray = NDArray[np.int64]
+
+_PIXELS = 1 << 28  # that are polished, or drawn, at once
+_TOKENS = 1 << 22  # pixels of patches that are drawn at once, over their size
+
+
+class FramePursuit:
+    """Tokens of one frame on a device; see `astro_vq.models.sparse_encoder.Pursuit`.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, shape (H, W)
+        Sky subtracted, in sigma; 0 where missing.
+    maker, star, covariance, tokens, tolerance
+        See `StackPursuit`.
+    device : torch.device
+        Where to work.
+    """
+
+    def __init__(
+        self,
+        pixels: FloatArray,
+        maker: BookMaker,
+        star: StarShape,
+        covariance: NDArray[np.float64],
+        *,
+        tokens: int,
+        tolerance: float,
+        device: torch.device,
+    ) -> None:
+        self._device = device
+        self._stack = StackPursuit(
+            self._on_device(pixels), maker, star, covariance, tokens=tokens, tolerance=tolerance
+        )
+        self._left: FloatArray | None = None
+
+    def _on_device(self, values: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values))[None].to(self._device)
+
+    @property
+    def left(self) -> FloatArray:
+        """What is left of the pixels (H, W)."""
+        if self._left is None:
+            self._left = self._stack.left[0].cpu().numpy()
+        return self._left
+
+    def look_at(self, near: FloatArray, changed: NDArray[np.bool_]) -> None:
+        """Take tokens only where something changed, before any are taken."""
+        self._stack.look_at(self._on_device(near), self._on_device(changed))
+
+    def give_back(self, rows: IntArray) -> None:
+        """Forget tokens (see `Tokens.rows`) that were taken."""
+        self._left = None
+        framed = np.column_stack([np.zeros(len(rows), np.int64), rows])
+        self._stack.give_back(torch.from_numpy(framed).to(self._device))
+
+    def take_out(self, parts: Iterable[tuple[int, int, FloatArray]]) -> None:
+        """Take images, each with its place (row, column, in whole cells), out of the pixels."""
+        images = np.zeros(self.left.shape, np.float32)
+        for y, x, values in parts:
+            images[y : y + values.shape[0], x : x + values.shape[1]] += values
+        self._left = None
+        self._stack.take_out(self._on_device(images))
+
+    def go_on(self, near: FloatArray) -> None:
+        """Begin anew with what is left: tokens that were taken so far count no more."""
+        self._stack.go_on(self._on_device(near))
+
+    def run(self, threshold: float, *, again: bool = False) -> None:
+        """Take tokens until none is worth its bits."""
+        self._left = None
+        self._stack.run(threshold, again=again)
+
+    def tokens(self) -> Tokens:
+        """Return what was taken so far."""
+        rows, limits = self._stack.tokens()
+        return Tokens(rows[:, 1:].cpu().numpy(), limits.cpu().numpy())
+
+
+class _Size(NamedTuple):
+    """Of a stack: frames, height and width in pixels."""
+
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def parts(self) -> list[slice]:
+        """Parts of the frames that are worked on at once."""
+        step = max(_PIXELS // (self.height * self.width), 1)
+        return [slice(k, min(k + step, self.frames)) for k in range(0, self.frames, step)]
+
+
+def encode_stack(
+    pixels: Tensor,
+    maker: BookMaker,
+    star: StarShape,
+    covariance: NDArray[np.float64],
+    *,
+    tokens: int,
+    quality: Quality,
+) -> Tensor:
+    """Return the tokens of a stack of frames, on the device of its pixels.
+
+    Parameters
+    ----------
+    pixels : Tensor of float32, shape (B, H, W)
+        Sky subtracted, in sigma; 0 where missing.
+    maker : BookMaker
+        Of the model.
+    star : StarShape
+        Of all frames.
+    covariance : ndarray of float64, shape (2 L + 1, 2 L + 1)
+        Autocovariance of the noise, in sigma squared.
+    tokens : int
+        Most tokens of a position.
+    quality : Quality
+        When a token is worth its bits.
+
+    Returns
+    -------
+    Tensor of int64, shape (T, 6)
+        Frame, and what `astro_vq.models.sparse_encoder.Tokens` has; frame by frame.
+    """
+    pursuit = StackPursuit(
+        pixels, maker, star, covariance, tokens=tokens, tolerance=quality.tolerance
+    )
+    pursuit.run(quality.threshold)
+    pursuit.run(quality.threshold, again=True)
+    rows = [pursuit.tokens()[0]]
+    for part in _Size(*pixels.shape).parts:
+        more = polish_stack(
+            maker,
+            star,
+            pixels=pixels[part],
+            left=pursuit.left[part].contiguous(),
+            covariance=covariance,
+            threshold=quality.threshold,
+        )
+        more[:, 0] += part.start
+        rows.append(more)
+    every = torch.cat(rows)
+    every = every[torch.argsort(every[:, 0], stable=True)]
+    return every[number_at_place(every) < tokens]
+
+
+def number_at_place(rows: Tensor) -> Tensor:
+    """Return the number (T,) of each token (T, 6) among those of its position, from 0 on."""
+    place = (rows[:, 0] << 40) + (rows[:, 2] << 20) + rows[:, 3]
+    order = torch.argsort(place, stable=True)
+    in_order = place[order]
+    number = torch.empty_like(order)
+    first = torch.searchsorted(in_order, in_order)
+    number[order] = torch.arange(len(rows), device=rows.device) - first
+    return number
+
+
+def draw_stack(
+    rows: Tensor, maker: BookMaker, star: StarShape, size: tuple[int, int, int]
+) -> Tensor:
+    """Return what tokens (T, 6), see `encode_stack`, draw: frames (B, H, W) in sigma.
+
+    Sums are in the order of the device: equal to what a file decodes to but for rounding.
+    """
+    whole = _Size(*size)
+    device = rows.device
+    unit = STRIDE << LEVELS - 1
+    height, width = (-(-n // unit) * unit for n in size[1:])
+    out = torch.zeros(whole.frames, height, width, device=device)
+    for n in range(LEVELS):
+        here = rows[rows[:, 1] == n]
+        patches = torch.from_numpy(maker.patches(n, star)).to(device)
+        together = max(_TOKENS >> 2 * n, 1)
+        for start in range(0, len(here), together):
+            frame, _, y, x, code, gain = here[start : start + together].T
+            values = torch.from_numpy(signed_values(np.arange(-255, 256))).to(device)[gain + 255]
+            place = frame, y >> n, x >> n
+            draw(patches[code] * values[:, None], place, (height, width), n).add_to(out)
+    return out[:, : whole.height, : whole.width]
