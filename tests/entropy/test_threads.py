@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from astro_vq.entropy.threads import in_threads
+from astro_vq.entropy.threads import in_bands, in_threads
 
 
 def test_threads_keep_the_order(monkeypatch):
@@ -57,3 +57,10 @@ def test_a_forked_process_has_helpers_of_its_own(monkeypatch):
     assert _squares(0) == [0, 1, 4, 9, 16]
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.map_async(_squares, [0, 1]).get(60) == [[0, 1, 4, 9, 16]] * 2
+
+
+def test_bands_are_all_rows_once_and_begin_at_multiples():
+    for shape, unit in (((1000, 700), 1), ((96, 65536), 32), ((5, 3), 4), ((0, 8), 2)):
+        bands = in_bands(lambda first, stop: (first, stop), shape, unit)
+        assert [row for band in bands for row in range(*band)] == list(range(shape[0]))
+        assert all(first % unit == 0 for first, _ in bands)
