@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from astro_vq.entropy.compiled import compiled
 from astro_vq.models.sparse_atoms import FloatArray
 
-_IS_LARGE = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
+
+def _has_large_vectors() -> bool:
+    """Return whether the processor has vectors of 16 values."""
+    try:
+        return bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
+    except RuntimeError:  # not known
+        return False
+
+
+_IS_LARGE = _has_large_vectors()
 LANES, VECTORS = 16, 3 if _IS_LARGE else 1
 """Values of a vector, and vectors of a row that are multiplied at once."""
 

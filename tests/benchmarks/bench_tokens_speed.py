@@ -4,7 +4,8 @@
 
 Frames are first planes of real images, repeated to fill the side that is asked for. Each number of
 threads runs in a process of its own, since libraries read it when they start. Files must be the
-same whatever the number.
+same whatever the number. Several files at a time, a process and a thread each, are what a batch
+does: their speeds are summed.
 """
 
 import argparse
@@ -95,29 +96,57 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--qualities", nargs="+", type=float, default=[5.0, 10.0])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--files", type=int, default=2, help="at a time, a process each")
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
+def start(threads: int) -> subprocess.Popen[str]:
+    """Start a process that measures all frames with some threads."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = os.environ | dict.fromkeys(names, str(threads))
+    command = [sys.executable, __file__, "--within", *sys.argv[1:]]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def result_of(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """Return what a process has measured."""
+    output, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"a process ended with status {process.returncode}")
+    return json.loads(output.splitlines()[-1])
+
+
+def summed(parts: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return rows of processes that ran at the same time as one: their speeds together."""
+    rows = []
+    for same in zip(*parts, strict=True):
+        row = {**same[0], "files": len(same)}
+        for speed in ("compress", "decompress"):
+            row[speed] = sum(part[speed] for part in same)
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
-    """Run a process for each number of threads and show what they found."""
+    """Run a process for each number of threads, and several at a time, and show what they found."""
     arguments = parse()
     if arguments.within:
         print(json.dumps(run(arguments)))
         return
     rows: list[dict[str, Any]] = []
     for threads in arguments.threads:
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        environment = os.environ | dict.fromkeys(names, str(threads))
-        command = [sys.executable, __file__, "--within", *sys.argv[1:]]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        rows += json.loads(done.stdout.splitlines()[-1])
+        rows += summed([result_of(start(threads))])
+    if arguments.files > 1:
+        processes = [start(1) for _ in range(arguments.files)]
+        rows += summed([result_of(process) for process in processes])
     digests: dict[tuple[Any, ...], set[str]] = {}
     for row in rows:
         key = row["frame"], row["side"], row["quality"]
         digests.setdefault(key, set()).add(row["digest"])
         print(
             f"{row['frame']:5} {row['side']:5} {row['quality']:5.1f} sigma {row['threads']} threads"
+            f" {row['files']} files"
             f"  compress {row['compress']:5.2f} Mpix/s (processor {row['compress_processor']:5.2f})"
             f"  decompress {row['decompress']:5.1f} Mpix/s  {row['bits_per_pixel']:.4f} bits/pixel"
         )
