@@ -23,7 +23,6 @@ from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_encoder import Pursuit, Quality, Tokens, with_room
-from astro_vq.models.stack_frames import FramePursuit
 from astro_vq.types import TileGeometry
 
 _LOWEST = 3.0  # threshold of tokens: below, noise is cheaper as detail
@@ -178,7 +177,7 @@ class FrameEncoder:
             left = self._less(left, every.rows[len(tokens.rows) :])
         return frame._replace(tokens=every), left
 
-    def _left(self, pursuit: Pursuit | FramePursuit | None) -> ReadLinear | None:
+    def _left(self, pursuit: Pursuit | None) -> ReadLinear | None:
         """Return what reads what a pursuit leaves of pixels, as it goes on; None without one."""
         return None if pursuit is None else lambda ys, xs: pursuit.left[ys, xs]
 
@@ -219,7 +218,7 @@ class FrameEncoder:
         linear: ReadLinear,
         quality: Quality,
         focus: Focus | None = None,
-        before: Pursuit | FramePursuit | None = None,
+        before: Pursuit | None = None,
     ) -> Taken:
         return self._model.encode_frame(
             linear,

@@ -25,7 +25,6 @@ from astro_vq.models.sparse_atoms import BETAS, LEVELS, STAR_CODES, StarShape
 from astro_vq.models.sparse_encoder import Pursuit, Quality, Tokens
 from astro_vq.models.sparse_polish import polish
 from astro_vq.models.sparse_stars import bright_sources, shape_of
-from astro_vq.models.stack_frames import FramePursuit
 
 _BLOCK = 1024  # tokens on a side
 _WINDOW = 512  # tokens on a side of what is decoded at once
@@ -48,7 +47,7 @@ class Taken(NamedTuple):
     """Tokens, and what took them where the frame is a single block, to go on with."""
 
     tokens: Tokens
-    pursuit: Pursuit | FramePursuit | None
+    pursuit: Pursuit | None
 
 
 class Focus(Protocol):
@@ -121,7 +120,7 @@ class SparseWindowedModel(WindowedModel):
         noise: NDArray[np.float64],
         quality: Quality,
         focus: Focus | None = None,
-        before: Pursuit | FramePursuit | None = None,
+        before: Pursuit | None = None,
     ) -> Taken:
         """Return the tokens of a frame.
 
@@ -139,10 +138,10 @@ class SparseWindowedModel(WindowedModel):
             When a token is worth its bits.
         focus : Focus, optional
             What to look at; everything when left out.
-        before : Pursuit or FramePursuit, optional
+        before : Pursuit, optional
             What took tokens of the frame before, to go on with where `focus` tells.
         """
-        pursuit: Pursuit | FramePursuit | None = None
+        pursuit: Pursuit | None = None
         stride = self._sparse.stride
         rows, columns = token_size(size, stride)
         halo = 0 if max(rows, columns) <= _BLOCK else self._sparse.halo

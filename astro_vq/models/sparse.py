@@ -25,7 +25,7 @@ from astro_vq.models.sparse_encoder import (
 from astro_vq.models.sparse_gains import GAINS, signed_values
 from astro_vq.models.sparse_polish import polish
 from astro_vq.models.sparse_scales import draw
-from astro_vq.models.stack_frames import FramePursuit, draw_stack, encode_stack, number_at_place
+from astro_vq.models.stack_frames import draw_stack, encode_stack, number_at_place
 
 
 class SparseVQ(Model):
@@ -116,13 +116,11 @@ class SparseVQ(Model):
         star: StarShape,
         covariance: NDArray[np.float64],
         tolerance: float = TOLERANCE,
-    ) -> Pursuit | FramePursuit:
-        """Return what takes the tokens of a plane, where the model is; see `encode_frame`."""
-        given = pixels, self.maker, star, covariance
-        device = self.basis.device
-        if device.type == "cpu":
-            return Pursuit(*given, tokens=self.tokens, tolerance=tolerance)
-        return FramePursuit(*given, tokens=self.tokens, tolerance=tolerance, device=device)
+    ) -> Pursuit:
+        """Return what takes the tokens of a plane; see `encode_frame`."""
+        return Pursuit(
+            pixels, self.maker, star, covariance, tokens=self.tokens, tolerance=tolerance
+        )
 
     def encode_frame(
         self,

@@ -75,41 +75,6 @@ class StackPursuit:
         """What is left of the pixels (B, H, W); it changes."""
         return self._residual.left[:, : self._size[0], : self._size[1]]
 
-    def look_at(self, near: Tensor, changed: Tensor) -> None:
-        """Take tokens only where something changed; see `sparse_encoder.Pursuit.look_at`."""
-        self._set_near(near)
-        here = torch.zeros_like(self._near)
-        here[:, : changed.shape[1], : changed.shape[2]] = changed.to(here)
-        for n, level in enumerate(self._residual.levels):
-            around = _largest_around(_coarsen(here, 1 << n), 5)
-            level.grid(level.drift)[around == 0] = 0
-
-    def give_back(self, rows: Tensor) -> None:
-        """Forget tokens (T, 6), see `tokens`, that were taken."""
-        for n, level in enumerate(self._residual.levels):
-            here = rows[rows[:, 1] == n]
-            if len(here):
-                cells = level.numbers(here[:, 0], here[:, 2] >> n, here[:, 3] >> n)
-                values = self._gains.values(here[:, 5])
-                self._residual.subtract(n, cells, here[:, 4], -values, known=False)
-        place = rows[:, 0], rows[:, 2], rows[:, 3]
-        self._free.index_put_(place, torch.ones_like(rows[:, 0]), accumulate=True)
-
-    def take_out(self, images: Tensor) -> None:
-        """Take images (B, H, W) out of the pixels."""
-        rest = self._residual.left.shape
-        wider = F.pad(images, (0, rest[2] - images.shape[2], 0, rest[1] - images.shape[1]))
-        self._residual.take_out(wider)
-
-    def go_on(self, near: Tensor) -> None:
-        """Begin anew with what is left; see `sparse_encoder.Pursuit.go_on`."""
-        self._set_near(near)
-        device = self._near.device
-        self._found = [(Taken.none(device), self._order(0, 0, device)) for _ in range(LEVELS)]
-
-    def _set_near(self, near: Tensor) -> None:
-        self._near[:, : near.shape[1], : near.shape[2]] = near
-
     def run(self, threshold: float, *, again: bool = False) -> None:
         """Take tokens until none is worth its bits; see `sparse_encoder.Pursuit.run`."""
         for factor in AGAIN if again else STAGES:
@@ -150,7 +115,7 @@ class StackPursuit:
         moved = change != 0
         if bool(moved.any()):
             tokens = new.cells[moved], new.codes[moved], change[moved]
-            self._residual.subtract(n, *tokens, known=True)
+            self._residual.subtract(n, *tokens)
         gone = new.gains == 0
         free.view(-1).scatter_add_(0, new.cells[gone], torch.ones_like(new.cells[gone]))
         self._free[:, ::step, ::step] = level.grid(free.view(-1))

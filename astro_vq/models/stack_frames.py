@@ -1,6 +1,5 @@
-"""Tokens of frames on a device, as arrays: one frame step by step, or many of one size at once."""
+"""Tokens of many frames of one size at once, and what they draw, on any device."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,91 +7,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from astro_vq.models.sparse_atoms import LEVELS, STRIDE, FloatArray, StarShape
+from astro_vq.models.sparse_atoms import LEVELS, STRIDE, StarShape
 from astro_vq.models.sparse_books import BookMaker
-from astro_vq.models.sparse_encoder import Quality, Tokens
+from astro_vq.models.sparse_encoder import Quality
 from astro_vq.models.sparse_gains import signed_values
 from astro_vq.models.stack_encoder import StackPursuit
 from astro_vq.models.stack_polish import polish_stack
 from astro_vq.models.stack_scales import draw
 
-IntArray = NDArray[np.int64]
-
 _PIXELS = 1 << 28  # that are polished, or drawn, at once
 _TOKENS = 1 << 22  # pixels of patches that are drawn at once, over their size
-
-
-class FramePursuit:
-    """Tokens of one frame on a device; see `astro_vq.models.sparse_encoder.Pursuit`.
-
-    Parameters
-    ----------
-    pixels : ndarray of float32, shape (H, W)
-        Sky subtracted, in sigma; 0 where missing.
-    maker, star, covariance, tokens, tolerance
-        See `StackPursuit`.
-    device : torch.device
-        Where to work.
-    """
-
-    def __init__(
-        self,
-        pixels: FloatArray,
-        maker: BookMaker,
-        star: StarShape,
-        covariance: NDArray[np.float64],
-        *,
-        tokens: int,
-        tolerance: float,
-        device: torch.device,
-    ) -> None:
-        self._device = device
-        self._stack = StackPursuit(
-            self._on_device(pixels), maker, star, covariance, tokens=tokens, tolerance=tolerance
-        )
-        self._left: FloatArray | None = None
-
-    def _on_device(self, values: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values))[None].to(self._device)
-
-    @property
-    def left(self) -> FloatArray:
-        """What is left of the pixels (H, W)."""
-        if self._left is None:
-            self._left = self._stack.left[0].cpu().numpy()
-        return self._left
-
-    def look_at(self, near: FloatArray, changed: NDArray[np.bool_]) -> None:
-        """Take tokens only where something changed, before any are taken."""
-        self._stack.look_at(self._on_device(near), self._on_device(changed))
-
-    def give_back(self, rows: IntArray) -> None:
-        """Forget tokens (see `Tokens.rows`) that were taken."""
-        self._left = None
-        framed = np.column_stack([np.zeros(len(rows), np.int64), rows])
-        self._stack.give_back(torch.from_numpy(framed).to(self._device))
-
-    def take_out(self, parts: Iterable[tuple[int, int, FloatArray]]) -> None:
-        """Take images, each with its place (row, column, in whole cells), out of the pixels."""
-        images = np.zeros(self.left.shape, np.float32)
-        for y, x, values in parts:
-            images[y : y + values.shape[0], x : x + values.shape[1]] += values
-        self._left = None
-        self._stack.take_out(self._on_device(images))
-
-    def go_on(self, near: FloatArray) -> None:
-        """Begin anew with what is left: tokens that were taken so far count no more."""
-        self._stack.go_on(self._on_device(near))
-
-    def run(self, threshold: float, *, again: bool = False) -> None:
-        """Take tokens until none is worth its bits."""
-        self._left = None
-        self._stack.run(threshold, again=again)
-
-    def tokens(self) -> Tokens:
-        """Return what was taken so far."""
-        rows, limits = self._stack.tokens()
-        return Tokens(rows[:, 1:].cpu().numpy(), limits.cpu().numpy())
 
 
 class _Size(NamedTuple):

@@ -89,10 +89,6 @@ class StackLevel:
         frames = torch.div(rows, high, rounding_mode="floor")
         return frames, rows - frames * high - RING, cells - rows * self.wide - RING
 
-    def numbers(self, frames: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return the cells at places."""
-        return (frames * (self.shape[1] + 2 * RING) + rows + RING) * self.wide + columns + RING
-
     def around(self, reach: int, device: torch.device) -> Tensor:
         """Return the distances of the cells around one, row by row."""
         axis = torch.arange(-reach, reach + 1, device=device)
@@ -138,9 +134,10 @@ class StackResidual:
         whole[:, BORDER : BORDER + size[0], BORDER : BORDER + size[1]] = pixels
         self._whole = whole
         self.left = inside(whole, BORDER)
-        self._half = torch.zeros(0)
-        self._corners: list[Tensor | None] = []
-        self._look_at_pixels()
+        pixels = self.left.contiguous()
+        self._half = bordered(halve(pixels), BORDER)
+        # sums around corners, with tents of 2, 4, 8 ... pixels
+        self._corners: list[Tensor | None] = [corner_sums(pixels)] + [None] * (LEVELS - 3)
         self._basis = basis.T.contiguous()
         self.levels = [
             StackLevel(book, criterion, (frames, height // cell, width // cell), pixels.device)
@@ -152,13 +149,6 @@ class StackResidual:
         # norms of what changed in each finest cell since each level knew of it
         self._changes = [torch.zeros(cells, device=pixels.device) for _ in range(LEVELS)]
         self._has_changed = [False] * LEVELS
-
-    def _look_at_pixels(self) -> None:
-        """Make the images of other levels of what is left."""
-        pixels = self.left.contiguous()
-        self._half = bordered(halve(pixels), BORDER)
-        # sums around corners, with tents of 2, 4, 8 ... pixels
-        self._corners = [corner_sums(pixels)] + [None] * (LEVELS - 3)
 
     def _image(self, n: int) -> Tensor:
         """Return the image of a level, with its border."""
@@ -189,8 +179,8 @@ class StackResidual:
             level.look(scored)
             level.hopeless.index_fill_(0, scored, torch.inf)
 
-    def subtract(self, n: int, cells: Tensor, codes: Tensor, gains: Tensor, *, known: bool) -> None:
-        """Take tokens out of the pixels; see `sparse_latents.Residual.subtract`."""
+    def subtract(self, n: int, cells: Tensor, codes: Tensor, gains: Tensor) -> None:
+        """Take tokens out of the pixels; the latents of their level lack them already."""
         level = self.levels[n]
         frames, rows, columns = level.places(cells)
         height, width = self.left.shape[1:]
@@ -203,31 +193,17 @@ class StackResidual:
             drawn.add_to(self._whole, border=BORDER)
             drawn.halved().add_to(self._half, border=BORDER)
             drawn.corner_sums().add_to(self._sums_around_corners(0))
-            changes = [c for m, c in enumerate(self._changes) if m != n or not known]
+            changes = [c for m, c in enumerate(self._changes) if m != n]
             drawn.norms().add_to(*changes)
-        self._note_change(n if known else None)
-        if known:
-            sizes = gains.abs()
-            bounds = sizes * (level.edges[codes] + (_UNMEASURED if n >= MEASURED else 0))
-            if n:
-                self._raise(level, cells, bounds, 9)
-            self._raise(
-                level, cells, sizes * level.norms[codes] * _at_border(level, rows, columns), 7
-            )
-
-    def take_out(self, images: Tensor) -> None:
-        """Take images (B, H', W') out of the pixels."""
-        self.left -= images
-        self._look_at_pixels()
-        norms = F.avg_pool2d(images.square(), STRIDE).sqrt_() * STRIDE
-        for changes in self._changes:
-            changes += norms
-        self._note_change(None)
-
-    def _note_change(self, but: int | None) -> None:
         self._corners[1:] = [None] * (LEVELS - 3)
-        for n in range(LEVELS):
-            self._has_changed[n] |= n != but
+        for m in range(LEVELS):
+            self._has_changed[m] |= m != n
+        sizes = gains.abs()
+        bounds = sizes * (level.edges[codes] + (_UNMEASURED if n >= MEASURED else 0))
+        if n:
+            self._raise(level, cells, bounds, 9)
+        at_border = _at_border(level, rows, columns)
+        self._raise(level, cells, sizes * level.norms[codes] * at_border, 7)
 
     def _raise_drift(self, n: int) -> None:
         """Add to the drift of a level what pixels changed since it was last done."""

@@ -11,7 +11,7 @@ from astro_vq.models.sparse_encoder import Quality
 from astro_vq.models.sparse_gains import GAINS, gain_values, signed_values
 from astro_vq.models.sparse_polish import polish
 from astro_vq.models.stack_encoder import StackPursuit
-from astro_vq.models.stack_frames import FramePursuit, number_at_place
+from astro_vq.models.stack_frames import number_at_place
 from astro_vq.models.stack_polish import polish_stack
 from astro_vq.models.stack_pursuit import Gains
 from astro_vq.models.stack_scales import (
@@ -188,45 +188,6 @@ def test_maps_hold_all_tokens(model):
 def test_tokens_of_a_position_are_numbered_in_order():
     rows = torch.tensor([[0, 0, 1, 1], [0, 2, 1, 1], [0, 0, 1, 2], [1, 0, 1, 1], [0, 1, 1, 1]])
     assert number_at_place(rows).tolist() == [0, 1, 0, 0, 2]
-
-
-def test_a_frame_is_gone_on_with(model, frames):
-    given = {"tokens": model.tokens, "tolerance": 0.001}
-    pixels = frames[0][0]
-    pursuit = FramePursuit(pixels, model.maker, STAR, WHITE, device=torch.device("cpu"), **given)
-    pursuit.run(5.0)
-    rows = pursuit.tokens().rows
-    pursuit.give_back(rows[:2])
-    size = (SIDE // 4, SIDE // 4)
-    np.testing.assert_allclose(pursuit.left, pixels - model.draw(rows[2:], size, STAR), atol=2e-3)
-    image = np.full((16, 24), 3.0, np.float32)
-    before = pursuit.left.copy()
-    pursuit.take_out([(8, 16, image)])
-    np.testing.assert_allclose(pursuit.left[8:24, 16:40], before[8:24, 16:40] - 3, atol=1e-5)
-    np.testing.assert_array_equal(pursuit.left[24:], before[24:])
-    pursuit.take_out([(8, 16, -image)])
-    pursuit.go_on(np.zeros(size, np.float32))
-    pursuit.run(5.0, again=True)
-    more = pursuit.tokens().rows
-    assert 1 <= len(more) < len(rows)
-    left = pixels - model.draw(np.concatenate([rows[2:], more]), size, STAR)
-    np.testing.assert_allclose(pursuit.left, left, atol=2e-3)
-
-
-def test_only_what_changed_is_looked_at(model, frames):
-    y, x = (frames[1][0, 0] // 4).astype(int)  # a star of 60 sigma
-    found = []
-    for is_changed in (False, True):
-        pursuit = StackPursuit(
-            torch.from_numpy(frames[0][:1]), model.maker, STAR, WHITE, tokens=model.tokens
-        )
-        changed = torch.zeros(1, SIDE // 4, SIDE // 4, dtype=torch.bool)
-        changed[0, y, x] = is_changed
-        pursuit.look_at(torch.zeros(changed.shape), changed)
-        pursuit.run(5.0)
-        found.append(pursuit.tokens()[0])
-    assert len(found[0]) == 0
-    assert ((found[1][:, 2:4] - torch.tensor([y, x])).abs() <= 1).all(1).any()
 
 
 @pytest.mark.gpu
