@@ -106,7 +106,7 @@ def pursue(
         if len(waiting) > _MANY:
             tried = waiting.index_select(0, _tops(score, waiting, next_to))
         heights = height.index_select(0, tried)
-        found, significance, worth = _choose(level, tried, heights, gains)
+        found, worth = _choose(level, tried, heights, gains)
         is_good = (worth > 1) & (found.gains != 0) & (free.index_select(0, tried) > 0)
         _note_hopeless(level, tried, heights, worth)
         values = score.index_select(0, tried)
@@ -118,7 +118,7 @@ def pursue(
         good = good.index_select(0, _tops(best, tried.index_select(0, good), reach))
         found = found.some(good)
         cells, codes = found.cells, found.codes
-        taken.append(found._replace(limits=significance.index_select(0, good)))
+        taken.append(found)
         nearby.append(near.index_select(0, cells))
         sizes = gains.values(found.gains)
         free.scatter_add_(0, cells, torch.full_like(cells, -1))
@@ -152,8 +152,8 @@ def _tops(score: Tensor, cells: Tensor, around: Tensor) -> Tensor:
 
 def _choose(
     level: StackLevel, cells: Tensor, heights: Tensor, gains: Gains
-) -> tuple[Taken, Tensor, Tensor]:
-    """Return the codes most worth their bits, their gains in sigma, and what is to exceed 1."""
+) -> tuple[Taken, Tensor]:
+    """Return the codes most worth their bits, with gains as limits, and what is to exceed 1."""
     sizes, every, worths = [], [], []
     for start in range(0, len(cells), _TOGETHER):
         part = slice(start, start + _TOGETHER)
@@ -166,7 +166,7 @@ def _choose(
         every.append(codes)
         worths.append(best / squares)
     size = torch.cat(sizes)
-    return Taken(cells, torch.cat(every), gains.indices(size), size), size, torch.cat(worths)
+    return Taken(cells, torch.cat(every), gains.indices(size), size), torch.cat(worths)
 
 
 def _note_hopeless(level: StackLevel, cells: Tensor, heights: Tensor, worth: Tensor) -> None:
