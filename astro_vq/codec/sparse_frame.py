@@ -22,7 +22,8 @@ from astro_vq.codec.wavelet import forward
 from astro_vq.entropy.compiled import compiled
 from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse_atoms import STRIDE, FloatArray, StarShape
-from astro_vq.models.sparse_encoder import Pursuit, Quality, Tokens, with_room
+from astro_vq.models.sparse_encoder import Pursuit, Quality, Tokens
+from astro_vq.models.token_maps import with_room
 from astro_vq.types import TileGeometry
 
 _LOWEST = 3.0  # threshold of tokens: below, noise is cheaper as detail

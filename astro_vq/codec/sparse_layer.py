@@ -24,7 +24,7 @@ from astro_vq.data.scaling import Scaling
 from astro_vq.entropy.sparse_maps import encode_maps, first_contexts
 from astro_vq.entropy.threads import in_threads
 from astro_vq.errors import DataError
-from astro_vq.models.sparse_encoder import fill_map
+from astro_vq.models.token_maps import fill_map
 from astro_vq.types import TileGeometry
 
 USUAL_THRESHOLD, BESIDE_PIXELS = 5.0, 10.0

@@ -14,18 +14,12 @@ from astro_vq.likelihoods import LIKELIHOODS, Likelihood
 from astro_vq.models.base import LossTerms, Model, PixelBatch, finish_terms, prepare
 from astro_vq.models.sparse_atoms import LEVELS, PATCH, STAR_CODES, STRIDE, FloatArray, StarShape
 from astro_vq.models.sparse_books import BookMaker
-from astro_vq.models.sparse_encoder import (
-    TOLERANCE,
-    Pursuit,
-    Quality,
-    fill_map,
-    list_tokens,
-    with_room,
-)
+from astro_vq.models.sparse_encoder import TOLERANCE, Pursuit, Quality
 from astro_vq.models.sparse_gains import GAINS, signed_values
 from astro_vq.models.sparse_polish import polish
 from astro_vq.models.sparse_scales import draw
 from astro_vq.models.stack_frames import draw_stack, encode_stack, number_at_place
+from astro_vq.models.token_maps import fill_map, list_tokens, with_room
 
 
 class SparseVQ(Model):

@@ -1,7 +1,5 @@
 """Tokens of many frames of one size at once, and what they draw, on any device."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,27 +8,14 @@ from torch import Tensor
 from astro_vq.models.sparse_atoms import LEVELS, STRIDE, StarShape
 from astro_vq.models.sparse_books import BookMaker
 from astro_vq.models.sparse_encoder import Quality
-from astro_vq.models.sparse_gains import signed_values
+from astro_vq.models.sparse_gains import gain_values
 from astro_vq.models.stack_encoder import StackPursuit
 from astro_vq.models.stack_polish import polish_stack
+from astro_vq.models.stack_pursuit import Gains
 from astro_vq.models.stack_scales import draw
 
-_PIXELS = 1 << 28  # that are polished, or drawn, at once
-_TOKENS = 1 << 22  # pixels of patches that are drawn at once, over their size
-
-
-class _Size(NamedTuple):
-    """Of a stack: frames, height and width in pixels."""
-
-    frames: int
-    height: int
-    width: int
-
-    @property
-    def parts(self) -> list[slice]:
-        """Parts of the frames that are worked on at once."""
-        step = max(_PIXELS // (self.height * self.width), 1)
-        return [slice(k, min(k + step, self.frames)) for k in range(0, self.frames, step)]
+_PIXELS = 1 << 28  # whose fluxes are set right at once
+_TOKENS = 1 << 17  # of the finest level that are drawn at once
 
 
 def encode_stack(
@@ -70,7 +55,8 @@ def encode_stack(
     pursuit.run(quality.threshold)
     pursuit.run(quality.threshold, again=True)
     rows = [pursuit.tokens()[0]]
-    for part in _Size(*pixels.shape).parts:
+    step = max(_PIXELS // pixels[0].numel(), 1)
+    for part in (slice(first, first + step) for first in range(0, len(pixels), step)):
         more = polish_stack(
             maker,
             star,
@@ -104,18 +90,19 @@ def draw_stack(
 
     Sums are in the order of the device: equal to what a file decodes to but for rounding.
     """
-    whole = _Size(*size)
-    device = rows.device
+    frames, *sides = size
     unit = STRIDE << LEVELS - 1
-    height, width = (-(-n // unit) * unit for n in size[1:])
-    out = torch.zeros(whole.frames, height, width, device=device)
+    height, width = (-(-n // unit) * unit for n in sides)
+    gains = Gains(torch.from_numpy(gain_values()).to(rows.device))
+    out = torch.zeros(frames, height, width, device=rows.device)
     for n in range(LEVELS):
         here = rows[rows[:, 1] == n]
-        patches = torch.from_numpy(maker.patches(n, star)).to(device)
+        if not len(here):
+            continue
+        patches = torch.from_numpy(maker.patches(n, star)).to(rows.device)
         together = max(_TOKENS >> 2 * n, 1)
         for start in range(0, len(here), together):
             frame, _, y, x, code, gain = here[start : start + together].T
-            values = torch.from_numpy(signed_values(np.arange(-255, 256))).to(device)[gain + 255]
-            place = frame, y >> n, x >> n
-            draw(patches[code] * values[:, None], place, (height, width), n).add_to(out)
-    return out[:, : whole.height, : whole.width]
+            values = patches[code] * gains.values(gain)[:, None]
+            draw(values, (frame, y >> n, x >> n), (height, width), n).add_to(out)
+    return out[:, : sides[0], : sides[1]]

@@ -58,7 +58,8 @@ def polish_stack(
         return torch.zeros((0, 6), dtype=torch.int64, device=left.device)
     device = left.device
     noise = aperture_noise(covariance)
-    patches = torch.from_numpy(maker.patches(level, star)[-STAR_CODES:]).to(device)
+    stars = maker.patches(level, star)[-STAR_CODES:]
+    patches = torch.from_numpy(stars).to(device)
     seen = seen_at(threshold)
     least = max(LEAST, seen) * peak_noise(covariance, star)
     frames, y, x = _find_peaks(pixels, star, least)
@@ -72,7 +73,7 @@ def polish_stack(
         ((v / cell - n) * PLACES).long().clamp(0, PLACES - 1) for v, n in ((y, rows), (x, columns))
     )
     codes = row * PLACES + column
-    share = torch.from_numpy(shares(maker.patches(level, star)[-STAR_CODES:], level)).to(y)[codes]
+    share = torch.from_numpy(shares(stars, level)).to(y)[codes]
     gains = Gains(torch.from_numpy(gain_values()).to(device))
     kept = [torch.zeros((0, 6), dtype=torch.int64, device=device)]
     later = _has_brighter(pixels, frames, y, x, light)

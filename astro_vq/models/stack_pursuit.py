@@ -95,7 +95,7 @@ def pursue(
     """
     share = tolerance * threshold
     reach, close, next_to = (level.around(k, near.device) for k in (REACH, 2, 1))
-    height = threshold * torch.sqrt(1 + (share * near).square())
+    height = _heights(near, threshold, share)
     score = torch.where(allowed & (height < level.hopeless), level.looked / height, 0)
     taken, nearby = [Taken.none(near.device)], [near[:0]]
     for _ in range(_STEPS):
@@ -125,9 +125,7 @@ def pursue(
         around = (cells[:, None] + close).flatten()
         brightness = sizes.abs().repeat_interleave(len(close))
         near.scatter_reduce_(0, around, brightness, "amax")
-        height.index_copy_(
-            0, around, threshold * torch.sqrt(1 + (share * near.index_select(0, around)).square())
-        )
+        height.index_copy_(0, around, _heights(near.index_select(0, around), threshold, share))
         moved = _subtract(level, cells, codes, sizes, reach)
         changed = torch.zeros_like(score).scatter_add_(
             0, (cells[:, None] + reach).flatten(), (moved > _SLIGHT).to(score).flatten()
@@ -140,6 +138,11 @@ def pursue(
     every = Taken(*(torch.cat(values) for values in zip(*taken, strict=True)))
     bend = tolerance * torch.cat(nearby)
     return every._replace(limits=_limits(level, every.codes, every.limits, bend))
+
+
+def _heights(near: Tensor, threshold: float, share: float) -> Tensor:
+    """Return thresholds next to brightness, a share of which may stay."""
+    return threshold * torch.sqrt(1 + (share * near).square())
 
 
 def _tops(score: Tensor, cells: Tensor, around: Tensor) -> Tensor:

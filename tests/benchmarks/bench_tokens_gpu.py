@@ -34,9 +34,11 @@ from astro_vq.entropy.sparse_maps import decode_maps, encode_maps, first_context
 from astro_vq.entropy.threads import in_threads
 from astro_vq.models.sparse import SparseVQ
 from astro_vq.models.sparse_atoms import LEVELS, STAR_CODES, StarShape
-from astro_vq.models.sparse_encoder import Quality, fill_map, list_tokens, most_at_a_place
+from astro_vq.models.sparse_encoder import Quality
 from astro_vq.models.sparse_stars import fit_star
+from astro_vq.models.stack_frames import number_at_place
 from astro_vq.models.stack_scales import Drawn
+from astro_vq.models.token_maps import fill_map, list_tokens
 
 FILES = {
     "KiDS": "kids-vst-omegacam/g.fits",
@@ -103,10 +105,12 @@ class Batch:
         """Return the stream of each frame."""
         ends = np.searchsorted(rows[:, 0], np.arange(len(self.pixels) + 1))
         per_level = self.model.codes_per_level
+        # no deeper than need be: one more than the fullest position has, or all
+        fullest = int(number_at_place(torch.from_numpy(rows)).max()) + 1 if len(rows) else 0
+        most = min(fullest + 1, self.model.tokens)
 
         def code(frame: int) -> bytes:
             here = np.ascontiguousarray(rows[ends[frame] : ends[frame + 1], 1:])
-            most = min(most_at_a_place(here, self.cells) + 1, self.model.tokens)
             maps = np.zeros((2 * most, *self.cells), np.int32)
             fill_map(maps, here, per_level)
             return encode_maps(maps, self.shape, (0, 0), first_contexts(self.shape))

@@ -22,7 +22,7 @@ from astro_vq.codec.wavelet import band_shapes
 from astro_vq.data.cutouts import CutoutIndex
 from astro_vq.entropy import detail_bands, sparse_maps
 from astro_vq.entropy.binary_coder import HALF
-from astro_vq.models.sparse_encoder import fill_map
+from astro_vq.models.token_maps import fill_map
 from astro_vq.training.fit_sparse import cut_pieces
 
 THRESHOLDS = (3.2, 5.0, 10.0, 16.0)

@@ -20,7 +20,8 @@ from astro_vq.data.scaling import Scaling
 from astro_vq.entropy.map_shape import MapShape
 from astro_vq.errors import FormatError
 from astro_vq.models.sparse_atoms import StarShape
-from astro_vq.models.sparse_encoder import Quality, fill_map
+from astro_vq.models.sparse_encoder import Quality
+from astro_vq.models.token_maps import fill_map
 from astro_vq.training.fit_sparse import make_piece, start_model, write_run
 from astro_vq.types import TileGeometry
 
